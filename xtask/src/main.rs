@@ -1,0 +1,82 @@
+//! `cargo xtask`: the commands of this project that cargo alone does not have.
+//!
+//! One command, one module. This file reads as the manual page; what the commands share is in
+//! `layout` (where things are), `process` (how programs are run) and `counts` (how tests are
+//! counted).
+
+mod apple;
+mod bindings;
+mod ci;
+mod counts;
+mod error;
+mod layout;
+mod macos;
+mod patch;
+mod process;
+mod sim;
+mod tables;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::layout::Layout;
+
+/// The project's own commands.
+///
+/// `cargo xtask test` is what a push needs, `cargo xtask ci` is what CI runs.
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run tests; without a set, `fast` and `sim`: what a push needs
+    ///
+    /// Each set ends with a line `SET: P passed, F failed` and several sets with a line
+    /// `test: ...` that sums them. A run in which no test ran has failed.
+    Test {
+        /// Which tests to run
+        #[arg(value_enum)]
+        set: Option<test::Choice>,
+        /// Passed on to the test programs, for example a part of the tests' names
+        #[arg(last = true, value_name = "TEST ARGUMENTS")]
+        filters: Vec<String>,
+    },
+    /// Check everything: formatting, lints, documentation, versions, and `test all`
+    ///
+    /// All steps run, even after one of them failed. The last line is `ci: P passed, F failed`;
+    /// a step that fails without a failing test counts as one failure.
+    Ci,
+    /// Prepare the framework bindings of the simulator in `sim/.bindings`
+    ///
+    /// The other commands do this by themselves. Needed once before plain cargo works in `sim/`,
+    /// and again when `Cargo.lock` has a new version of a binding crate. See `docs/bindings.md`.
+    Bindings,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = Layout::find().and_then(|layout| match arguments.command {
+        Command::Test { set, filters } => Ok(test::run(&layout, set, &filters)),
+        Command::Ci => Ok(ci::run(&layout)),
+        Command::Bindings => bindings::run(&layout),
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        // What failed has been shown, and the last line must stay the summary.
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            error.print();
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask test`: the sets of tests and how their results become one answer.
+
+use std::path::Path;
+use std::time::Instant;
+
+use clap::ValueEnum;
+
+use crate::counts::Counts;
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::process::{Step, duration, heading};
+use crate::{macos, sim};
+
+/// What can be asked for.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Choice {
+    /// The root workspace as any user has it: no GPU, no simulator
+    Fast,
+    /// The simulator's own tests, and the GPU path of the product on it
+    Sim,
+    /// The GPU path type-checked and linted for macOS; runs no test
+    Macos,
+    /// All of the above
+    All,
+}
+
+/// A set of tests.
+#[derive(Clone, Copy)]
+pub enum Set {
+    Fast,
+    Sim,
+    Macos,
+}
+
+/// The command: runs the sets, sums them, and says whether all is well.
+pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool {
+    let sets: &[Set] = match choice {
+        None => &[Set::Fast, Set::Sim],
+        Some(Choice::Fast) => &[Set::Fast],
+        Some(Choice::Sim) => &[Set::Sim],
+        Some(Choice::Macos) => &[Set::Macos],
+        Some(Choice::All) => &[Set::Fast, Set::Sim, Set::Macos],
+    };
+    let total: Counts = sets.iter().map(|set| set.run(layout, filters)).sum();
+    if sets.len() > 1 {
+        println!("test: {total}");
+    }
+    total.failed == 0
+}
+
+impl Set {
+    /// Runs the set and prints its last line.
+    ///
+    /// What stops it is shown and counts as one failure. So does a run without a test: a filter
+    /// that matches nothing, or tests that cargo no longer finds, must not look like success.
+    pub fn run(self, layout: &Layout, filters: &[String]) -> Counts {
+        let start = Instant::now();
+        let (name, result) = match self {
+            Self::Fast => ("fast", fast(layout, filters).and_then(some)),
+            Self::Sim => ("sim", sim::run(layout, filters).and_then(some)),
+            Self::Macos => ("macos", macos::run(layout).map(|()| Counts::default())),
+        };
+        let counts = result.unwrap_or_else(|error| {
+            error.print();
+            Counts::one_failure()
+        });
+        eprintln!("\n   {name} took {}", duration(start.elapsed()));
+        println!("{name}: {counts}");
+        counts
+    }
+}
+
+fn some(counts: Counts) -> Result<Counts, Error> {
+    if counts.passed + counts.failed == 0 {
+        Err(Error::NoTests)
+    } else {
+        Ok(counts)
+    }
+}
+
+fn fast(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
+    heading("fast: the root workspace");
+    tests(layout.root(), &["--workspace"], filters).count()
+}
+
+/// `cargo test` as every set runs it: to the end, so that the sums are complete.
+pub fn tests(folder: &Path, selection: &[&str], filters: &[String]) -> Step {
+    Step::cargo(folder)
+        .args(["test", "--no-fail-fast"])
+        .args(selection)
+        .args(["--"])
+        .args(filters)
+}

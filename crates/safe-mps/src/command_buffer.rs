@@ -111,13 +111,13 @@ impl CommandBuffer {
         }
     }
 
-    /// Encodes one operation: claims its operands, then lets `encode` talk to Metal. Nothing is
-    /// claimed or encoded when an error is returned.
+    /// Encodes one operation: claims its operands, then lets `encode` talk to Metal. A refusal of
+    /// the claim leaves everything as it was.
     pub(crate) fn record(
         &self,
         op: &'static str,
         uses: &[Use<'_>],
-        encode: impl FnOnce(&ProtocolObject<dyn MTLCommandBuffer>),
+        encode: impl FnOnce(&ProtocolObject<dyn MTLCommandBuffer>) -> Result<()>,
     ) -> Result<()> {
         for used in uses {
             self.check_device(op, used.operand, used.buffer.registry_id())?;
@@ -143,7 +143,7 @@ impl CommandBuffer {
             .map(|used| (used.operand, used.buffer))
             .collect();
         self.submission.claim(op, &buffers)?;
-        autoreleasepool(|_| encode(self.submission.metal()));
+        autoreleasepool(|_| encode(self.submission.metal()))?;
         untracked.extend(
             uses.iter()
                 .filter(|u| !u.buffer.tracker().hazard_tracked())

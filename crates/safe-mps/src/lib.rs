@@ -56,6 +56,8 @@ mod buffer;
 #[cfg(feature = "metal")]
 mod command_buffer;
 #[cfg(feature = "metal")]
+mod copy;
+#[cfg(feature = "metal")]
 mod data_type;
 #[cfg(feature = "metal")]
 mod descriptor;

@@ -233,6 +233,7 @@ impl MatrixMultiplication {
                         );
                 }
             }
+            Ok(())
         })
     }
 

@@ -163,6 +163,7 @@ fn encode(
                     &result.to_mps(),
                 );
             }
+            Ok(())
         },
     )
 }

@@ -213,5 +213,6 @@ fn encode(
                 &result.to_mps(),
             );
         }
+        Ok(())
     })
 }

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // MPSSupportsMTLDevice is bound as unsafe.
 
+use objc2::Message;
 use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{MTLCopyAllDevices, MTLCreateSystemDefaultDevice, MTLDevice};
@@ -28,6 +29,11 @@ impl Device {
     /// A device that was obtained elsewhere.
     pub fn new(raw: Retained<ProtocolObject<dyn MTLDevice>>) -> Self {
         Self { raw }
+    }
+
+    /// A device that somebody else holds, such as a Candle device's.
+    pub fn from_metal(raw: &ProtocolObject<dyn MTLDevice>) -> Self {
+        Self::new(raw.retain())
     }
 
     /// Every GPU of this system; none at all is a valid answer.

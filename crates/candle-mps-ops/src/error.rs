@@ -1,0 +1,194 @@
+//! What the ops refuse, and what Candle and MPS report beneath them.
+
+use candle_core::{DType, DeviceLocation, Shape};
+
+/// The result of a fallible call in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What to do about a tensor that is not on Metal.
+const TO_METAL: &str = if cfg!(feature = "metal") {
+    "move it with Tensor::to_device to a device of candle_mps::metal::device(0), or use Candle's \
+     own op"
+} else {
+    "build with the feature `metal` on a Mac and move it to a Metal device, or use Candle's own op"
+};
+
+/// Everything that can go wrong in an op.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An op of MPS was called with a tensor of the CPU or of CUDA.
+    #[error("{op}: {operand} is on {device:?}, MPS works on Metal tensors only: {TO_METAL}")]
+    NotOnMetal {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Where it is.
+        device: DeviceLocation,
+    },
+
+    /// The tensors belong to different Candle devices. Two of them may be the same GPU.
+    #[error(
+        "{op}: the tensors are on different devices ({left:?} and {right:?}): create both with \
+         clones of one Device, or move one with Tensor::to_device"
+    )]
+    DeviceMismatch {
+        /// The op.
+        op: &'static str,
+        /// Device of the first tensor.
+        left: DeviceLocation,
+        /// Device of the second tensor.
+        right: DeviceLocation,
+    },
+
+    /// MPS does not compute with this element type.
+    #[error("{op}: {operand} is {dtype:?}, which MPS does not support: {remedy}")]
+    UnsupportedDType {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its element type.
+        dtype: DType,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+
+    /// The tensors have different element types.
+    #[error("{op}: left is {left:?}, right is {right:?}: convert one with Tensor::to_dtype")]
+    DTypeMismatch {
+        /// The op.
+        op: &'static str,
+        /// Element type of the first tensor.
+        left: DType,
+        /// Element type of the second tensor.
+        right: DType,
+    },
+
+    /// A tensor has too few dimensions.
+    #[error(
+        "{op}: {operand} has shape {shape:?}, at least {needed} dimension(s) are needed: add one \
+         with Tensor::unsqueeze"
+    )]
+    Rank {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its shape.
+        shape: Shape,
+        /// The smallest rank that works.
+        needed: usize,
+    },
+
+    /// The shapes of two tensors do not go together.
+    #[error("{op}: {left:?} and {right:?} do not go together: {why}")]
+    Shapes {
+        /// The op.
+        op: &'static str,
+        /// Shape of the first tensor.
+        left: Shape,
+        /// Shape of the second tensor.
+        right: Shape,
+        /// Which dimensions, and what to do.
+        why: &'static str,
+    },
+
+    /// A tensor without elements, where a matrix is asked for.
+    #[error("{op}: {operand} has shape {shape:?} and so no elements: there is nothing to wrap")]
+    Empty {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its shape.
+        shape: Shape,
+    },
+
+    /// MPS cannot address a tensor with these strides, and the call may not copy it. The functions
+    /// of [`ops`](crate::ops) copy such a tensor themselves.
+    #[error(
+        "{op}: {operand} of shape {shape:?} has strides {strides:?}, which MPS cannot address: \
+         call Tensor::contiguous first"
+    )]
+    Strides {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its shape.
+        shape: Shape,
+        /// Its strides, in elements.
+        strides: Vec<usize>,
+    },
+
+    /// There is no GPU of that number.
+    #[error("there is no Metal device {ordinal}, this system has {available}: count from 0")]
+    NoSuchDevice {
+        /// The number that was asked for.
+        ordinal: usize,
+        /// How many there are.
+        available: usize,
+    },
+
+    /// Candle failed underneath an op.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+
+    /// MPS refused or failed underneath an op.
+    #[cfg(feature = "metal")]
+    #[error("{op}: {source}")]
+    Mps {
+        /// The op.
+        op: &'static str,
+        /// What happened.
+        source: safe_mps::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err` on calls into `safe-mps`.
+    #[cfg(feature = "metal")]
+    pub(crate) fn mps(op: &'static str) -> impl Fn(safe_mps::Error) -> Self + Copy {
+        move |source| Self::Mps { op, source }
+    }
+}
+
+/// So that `?` works in functions that return Candle's result. The text stays the same.
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Candle(error) => error,
+            error => Self::Wrapped(Box::new(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_candle_and_back_keeps_the_text() {
+        let error = || Error::DTypeMismatch {
+            op: "op",
+            left: DType::F32,
+            right: DType::F16,
+        };
+        let text = error().to_string();
+        let candle = candle_core::Error::from(error());
+        assert_eq!(candle.to_string(), text);
+        assert_eq!(Error::from(candle).to_string(), text);
+    }
+
+    #[test]
+    fn an_error_of_candle_passes_through() {
+        let candle = || candle_core::Error::EmptyTensor { op: "op" };
+        let there_and_back = candle_core::Error::from(Error::from(candle()));
+        assert!(matches!(
+            there_and_back,
+            candle_core::Error::EmptyTensor { op: "op" }
+        ));
+    }
+}

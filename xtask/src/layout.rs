@@ -5,16 +5,16 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::Table;
 
 use crate::error::Error;
 
-/// The repository. Crates are named like their folders here, so a member path names a package.
+/// The repository. Crates are named like their folders here.
 pub struct Layout {
     root: PathBuf,
-    /// Packages that make up the simulator.
+    /// The crates of the simulator.
     simulator: Vec<String>,
-    /// Packages of the product that can reach the GPU, members of `sim/` through its symlink.
+    /// The crates of the product, which are members of `sim/` as well, through its symlink.
     under_test: Vec<String>,
 }
 
@@ -23,18 +23,11 @@ impl Layout {
     pub fn find() -> Result<Self, Error> {
         let xtask = env::var_os("CARGO_MANIFEST_DIR")
             .unwrap_or_else(|| OsString::from(env!("CARGO_MANIFEST_DIR")));
-        let root = Path::new(&xtask)
-            .parent()
-            .unwrap_or(Path::new("."))
-            .to_owned();
-        let manifest = read_toml(&root.join("sim/Cargo.toml"))?;
-        let (under_test, simulator): (Vec<_>, Vec<_>) =
-            members(&manifest).partition(|path| path.starts_with("crates/"));
-        let name = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let root = Path::new(&xtask).parent().unwrap_or(Path::new("."));
         Ok(Self {
-            root,
-            simulator: simulator.into_iter().map(name).collect(),
-            under_test: under_test.into_iter().map(name).collect(),
+            root: root.to_owned(),
+            simulator: crates_in(&root.join("sim"))?,
+            under_test: crates_in(&root.join("crates"))?,
         })
     }
 
@@ -72,16 +65,16 @@ fn selection(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().flat_map(|name| ["-p", name.as_str()])
 }
 
-fn members(manifest: &Table) -> impl Iterator<Item = String> + '_ {
-    let workspace = manifest.get("workspace").and_then(Value::as_table);
-    let members = workspace
-        .and_then(|table| table.get("members"))
-        .and_then(Value::as_array);
-    members
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
+/// The folders with a manifest, in alphabetical order.
+fn crates_in(folder: &Path) -> Result<Vec<String>, Error> {
+    let read = fs::read_dir(folder).map_err(Error::file("read", folder))?;
+    let paths = read.filter_map(Result::ok).map(|entry| entry.path());
+    let crates = paths.filter(|path| path.join("Cargo.toml").is_file());
+    let mut names: Vec<_> = crates
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -93,14 +86,9 @@ mod tests {
         let layout = Layout::find().unwrap();
         let simulator: Vec<_> = layout.simulator().collect();
         let under_test: Vec<_> = layout.under_test().collect();
-        assert!(
-            simulator.windows(2).any(|pair| pair == ["-p", "metal-sim"]),
-            "{simulator:?}"
-        );
-        assert!(
-            under_test.windows(2).any(|pair| pair == ["-p", "safe-mps"]),
-            "{under_test:?}"
-        );
-        assert!(!simulator.contains(&"safe-mps"));
+        assert!(simulator.contains(&"metal-sim"), "{simulator:?}");
+        assert!(under_test.contains(&"safe-mps"), "{under_test:?}");
+        assert!(!simulator.contains(&"safe-mps"), "{simulator:?}");
+        assert_eq!(simulator[0], "-p");
     }
 }

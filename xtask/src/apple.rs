@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::process::Step;
+use crate::process::{Step, search_path};
 
 /// What is checked for.
 pub const TARGET: &str = "aarch64-apple-darwin";
@@ -45,18 +45,28 @@ impl AppleCompiler {
             });
         }
         let folder = folder()?;
-        let (rustc, clippy) = (folder.join("rustc"), folder.join("clippy-driver"));
-        if !clippy.exists() {
+        let complete = folder.join("complete");
+        if !complete.exists() {
             unpack(&folder)?;
-            write_launcher(&rustc)?;
             // Last, so that an interrupted run is repeated.
-            write_launcher(&clippy)?;
+            fs::write(&complete, "").map_err(Error::file("write", &complete))?;
         }
+        let libraries = libraries(&folder)?;
+        let libraries: Vec<_> = libraries.iter().map(PathBuf::as_path).collect();
         Ok(Self {
             arguments: &["-Zbuild-std=std,panic_abort"],
             variables: vec![
-                ("RUSTC", rustc.into()),
-                ("RUSTC_WORKSPACE_WRAPPER", clippy.into()),
+                ("RUSTC", folder.join("usr/bin/rustc").into()),
+                (
+                    "RUSTC_WORKSPACE_WRAPPER",
+                    folder.join("usr/bin/clippy-driver").into(),
+                ),
+                // For the two programs above. A launcher script would be tidier, but a shell loses
+                // variables like CARGO_BIN_EXE_candle-mps, which are no names to it.
+                (
+                    "LD_LIBRARY_PATH",
+                    search_path(&libraries, env::var_os("LD_LIBRARY_PATH")),
+                ),
                 // Building the standard library is still an unstable option.
                 ("RUSTC_BOOTSTRAP", "1".into()),
             ],
@@ -149,32 +159,14 @@ fn folder() -> Result<PathBuf, Error> {
         })
 }
 
-/// A program that finds its shared libraries beside itself, wherever the folder is.
-fn write_launcher(path: &Path) -> Result<(), Error> {
-    let program = path.file_name().unwrap_or_default().display();
-    let text = format!(
-        "#!/bin/sh\n\
-         here=$(dirname \"$0\")\n\
-         for folder in \"$here\"/usr/lib/*-linux-gnu; do\n\
-         \x20 LD_LIBRARY_PATH=$folder${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\n\
-         done\n\
-         export LD_LIBRARY_PATH\n\
-         exec \"$here/usr/bin/{program}\" \"$@\"\n"
-    );
-    fs::write(path, text).map_err(Error::file("write", path))?;
-    make_executable(path)
-}
-
-#[cfg(unix)]
-fn make_executable(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    let permissions = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(path, permissions).map_err(Error::file("make executable", path))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_: &Path) -> Result<(), Error> {
-    Ok(())
+/// Where the shared libraries of the unpacked programs are; the name has the machine in it.
+fn libraries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let folder = folder.join("usr/lib");
+    let read = fs::read_dir(&folder).map_err(Error::file("read", &folder))?;
+    let paths = read.filter_map(Result::ok).map(|entry| entry.path());
+    Ok(paths
+        .filter(|path| path.to_string_lossy().ends_with("-linux-gnu"))
+        .collect())
 }
 
 #[cfg(test)]
@@ -192,20 +184,15 @@ mod tests {
     }
 
     #[test]
-    #[cfg(unix)]
-    fn a_launcher_finds_its_program_and_libraries() {
-        let folder = env::temp_dir().join(format!("xtask apple {}", std::process::id()));
-        fs::create_dir_all(folder.join("usr/bin")).unwrap();
-        fs::create_dir_all(folder.join("usr/lib/some-linux-gnu")).unwrap();
-        let program = folder.join("usr/bin/rustc");
-        fs::write(&program, "#!/bin/sh\necho \"$LD_LIBRARY_PATH $1\"\n").unwrap();
-        make_executable(&program).unwrap();
-        let launcher = folder.join("rustc");
-        write_launcher(&launcher).unwrap();
-        let step = Step::new(launcher.to_str().unwrap(), Path::new("/")).args(["-vV"]);
-        let printed = step.envs([("LD_LIBRARY_PATH", "/other")]).output().unwrap();
-        let expected = folder.join("usr/lib/some-linux-gnu:/other -vV\n");
-        assert_eq!(Path::new(&printed), expected);
+    fn libraries_are_found_whatever_the_machine() {
+        let folder = env::temp_dir().join(format!("xtask-apple-{}", std::process::id()));
+        for name in ["aarch64-linux-gnu", "rustlib"] {
+            fs::create_dir_all(folder.join("usr/lib").join(name)).unwrap();
+        }
+        assert_eq!(
+            libraries(&folder).unwrap(),
+            [folder.join("usr/lib/aarch64-linux-gnu")]
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -77,10 +77,13 @@ impl Report {
             .flatten()
             .collect();
         findings.sort_by_key(|finding| finding.severity);
-        let uses = metal.preferred().map_or(Uses::Cpu, |device| Uses::Metal {
-            device: device.name.clone(),
-            mps: device.mps,
-        });
+        let uses = match metal.first() {
+            Some(device) if metal.error.is_none() => Uses::Metal {
+                device: device.name.clone(),
+                mps: device.mps,
+            },
+            _ => Uses::Cpu,
+        };
         let ok = findings
             .iter()
             .all(|finding| finding.severity != Severity::Problem);
@@ -97,9 +100,13 @@ impl Report {
 }
 
 fn metal_finding(system: &System, metal: &Metal) -> Option<Finding> {
-    let (severity, text, remedy) = match metal.preferred() {
-        Some(device) if device.mps => return None,
-        Some(device) => (
+    let (severity, text, remedy) = match (metal.first(), &metal.error) {
+        (Some(device), Some(error)) => (
+            Severity::Problem,
+            format!("Candle cannot open {}: {error}", device.name),
+            "update macOS, or report it if it is up to date".to_owned(),
+        ),
+        (Some(device), None) if !device.mps => (
             Severity::Problem,
             format!(
                 "Metal Performance Shaders has no kernels for {}",
@@ -107,17 +114,18 @@ fn metal_finding(system: &System, metal: &Metal) -> Option<Finding> {
             ),
             "use a Mac with Apple silicon; Candle's own kernels run on this GPU".to_owned(),
         ),
-        None if metal.built => (
+        (Some(_), None) => return None,
+        (None, _) if metal.built => (
             Severity::Problem,
             "this build has Metal, but the system offers no device".to_owned(),
             "run it in a session on a Mac, outside a virtual machine without a GPU".to_owned(),
         ),
-        None if system.os == "macos" => (
+        (None, _) if system.os == "macos" => (
             Severity::Note,
             "this build does not look for GPUs".to_owned(),
             INSTALL.to_owned(),
         ),
-        None => (
+        (None, _) => (
             Severity::Note,
             "Metal needs a Mac".to_owned(),
             format!("on one, {INSTALL}"),
@@ -163,12 +171,16 @@ mod tests {
         }
     }
 
-    fn on_a_mac(built: bool, devices: Vec<Device>) -> Report {
-        Report::new(
-            system("macos", "aarch64"),
-            cpu(&["neon"]),
-            Metal { built, devices },
-        )
+    fn metal(built: bool, devices: Vec<Device>) -> Metal {
+        Metal {
+            built,
+            devices,
+            error: None,
+        }
+    }
+
+    fn on_a_mac(metal: Metal) -> Report {
+        Report::new(system("macos", "aarch64"), cpu(&["neon"]), metal)
     }
 
     fn device(mps: bool) -> Device {
@@ -181,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_gpu_with_mps_is_used_and_nothing_is_found() {
-        let report = on_a_mac(true, vec![device(true)]);
+        let report = on_a_mac(metal(true, vec![device(true)]));
         assert_eq!(
             report.uses,
             Uses::Metal {
@@ -195,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_gpu_without_mps_is_used_and_a_problem() {
-        let report = on_a_mac(true, vec![device(false)]);
+        let report = on_a_mac(metal(true, vec![device(false)]));
         assert_eq!(
             report.uses,
             Uses::Metal {
@@ -209,23 +221,28 @@ mod tests {
 
     #[test]
     fn a_build_with_metal_and_no_device_is_a_problem() {
-        let report = on_a_mac(true, Vec::new());
+        let report = on_a_mac(metal(true, Vec::new()));
         assert_eq!(report.uses, Uses::Cpu);
         assert!(!report.ok);
     }
 
     #[test]
+    fn a_gpu_that_candle_cannot_open_is_not_used_and_a_problem() {
+        let error = Some("no queue".to_owned());
+        let report = on_a_mac(Metal {
+            error,
+            ..metal(true, vec![device(true)])
+        });
+        assert_eq!(report.uses, Uses::Cpu);
+        assert!(report.findings[0].text.contains("no queue"), "{report:?}");
+        assert!(!report.ok);
+    }
+
+    #[test]
     fn a_build_without_metal_says_how_to_get_one() {
-        let on_a_mac = on_a_mac(false, Vec::new());
-        let elsewhere = Report::new(
-            system("linux", "aarch64"),
-            cpu(&["neon"]),
-            Metal {
-                built: false,
-                devices: Vec::new(),
-            },
-        );
-        for report in [on_a_mac, elsewhere] {
+        let elsewhere = system("linux", "aarch64");
+        let elsewhere = Report::new(elsewhere, cpu(&["neon"]), metal(false, Vec::new()));
+        for report in [on_a_mac(metal(false, Vec::new())), elsewhere] {
             assert_eq!(report.uses, Uses::Cpu);
             assert_eq!(report.findings.len(), 1);
             assert!(
@@ -238,11 +255,11 @@ mod tests {
 
     #[test]
     fn problems_come_before_notes() {
-        let metal = Metal {
-            built: true,
-            devices: Vec::new(),
-        };
-        let report = Report::new(system("macos", "x86_64"), cpu(&["avx"]), metal);
+        let report = Report::new(
+            system("macos", "x86_64"),
+            cpu(&["avx"]),
+            metal(true, Vec::new()),
+        );
         let severities: Vec<_> = report
             .findings
             .iter()

@@ -7,8 +7,10 @@ use serde::Serialize;
 pub struct Metal {
     /// Whether this build can look for devices.
     pub built: bool,
-    /// The devices, the one that would be used first.
+    /// The devices in Candle's order: the first is `Device::new_metal(0)`.
     pub devices: Vec<Device>,
+    /// Why Candle cannot open the first device, if it cannot.
+    pub error: Option<String>,
 }
 
 /// One GPU.
@@ -23,21 +25,23 @@ pub struct Device {
 }
 
 impl Metal {
-    /// The device that would be used.
-    pub fn preferred(&self) -> Option<&Device> {
+    /// The device that a program uses unless it asks for another.
+    pub fn first(&self) -> Option<&Device> {
         self.devices.first()
     }
 }
 
 #[cfg(feature = "metal")]
 impl Metal {
-    /// The GPUs of this machine.
+    /// The GPUs of this machine. The first is opened, as a program would.
     pub fn of_this_machine() -> Self {
-        let mut devices = safe_mps::Device::all();
-        if let Ok(default) = safe_mps::Device::system_default() {
-            // A stable sort: the others keep the system's order.
-            devices.sort_by_key(|device| device.registry_id() != default.registry_id());
-        }
+        let devices = candle_mps::safe_mps::Device::all();
+        let error = match devices.first() {
+            Some(_) => candle_mps::metal::device(0)
+                .err()
+                .map(|error| error.to_string()),
+            None => None,
+        };
         let devices = devices.iter().map(|device| Device {
             name: device.name(),
             mps: device.supports_mps(),
@@ -46,6 +50,7 @@ impl Metal {
         Self {
             built: true,
             devices: devices.collect(),
+            error,
         }
     }
 }
@@ -57,6 +62,7 @@ impl Metal {
         Self {
             built: false,
             devices: Vec::new(),
+            error: None,
         }
     }
 }

@@ -38,10 +38,7 @@ pub fn run(layout: &Layout) -> bool {
     for (index, (name, action)) in STEPS.iter().enumerate() {
         heading(&format!("ci {}/{}: {name}", index + 1, STEPS.len()));
         let start = Instant::now();
-        let counts = action(layout).unwrap_or_else(|error| {
-            error.print();
-            Counts::one_failure()
-        });
+        let counts = Counts::of(action(layout));
         rows.push((*name, start.elapsed(), counts));
     }
     heading("ci: summary");

@@ -5,6 +5,8 @@ use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign};
 
+use crate::error::Error;
+
 /// How many tests passed, failed and were ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -34,6 +36,14 @@ impl Counts {
             failed: 1,
             ..Self::default()
         }
+    }
+
+    /// The counts of a step; what stopped it is shown and is one failure.
+    pub fn of(step: Result<Self, Error>) -> Self {
+        step.unwrap_or_else(|error| {
+            error.print();
+            Self::one_failure()
+        })
     }
 }
 

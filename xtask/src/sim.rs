@@ -29,10 +29,8 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     heading("sim: the simulator's own tests");
     let simulator: Vec<_> = layout.simulator().collect();
     let own = tests(&layout.sim(), &simulator, filters).count()?;
-    heading("sim: the simulator as libobjc.so");
-    let shared = Shared::build(layout)?;
-    heading("sim: the crates under test, on the simulator");
-    Ok(own + shared.test(layout, filters)?)
+    let on_it = Shared::build(layout).and_then(|shared| shared.test(layout, filters));
+    Ok(own + Counts::of(on_it))
 }
 
 /// The simulator as a shared library, with what it takes to build and run programs against it.
@@ -48,6 +46,7 @@ struct Shared {
 impl Shared {
     /// Builds and installs `libobjc.so`.
     fn build(layout: &Layout) -> Result<Self, Error> {
+        heading("sim: the simulator as libobjc.so");
         let target = layout.sim().join("target/shared");
         let sysroot = Step::new("rustc", layout.root())
             .args(["--print", "sysroot"])
@@ -66,15 +65,8 @@ impl Shared {
         search.push(&stubs);
         shared
             .cargo(layout, "rustc")
-            .args([
-                "-p",
-                "metal-sim",
-                "--lib",
-                "--crate-type",
-                "cdylib",
-                "--",
-                "-L",
-            ])
+            .args(["-p", "metal-sim", "--lib", "--crate-type", "cdylib"])
+            .args(["--", "-L"])
             .args([search])
             .run()?;
         let built = shared.target.join("debug/libmetal_sim.so");
@@ -84,6 +76,7 @@ impl Shared {
 
     /// Runs the tests of the crates under test: unit tests, integration tests, doctests.
     fn test(&self, layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
+        heading("sim: the crates under test, on the simulator");
         self.cargo(layout, "test")
             .args(["--no-fail-fast", "--features", "metal"])
             .args(layout.under_test())

@@ -60,10 +60,7 @@ impl Set {
             Self::Sim => ("sim", sim::run(layout, filters).and_then(some)),
             Self::Macos => ("macos", macos::run(layout).map(|()| Counts::default())),
         };
-        let counts = result.unwrap_or_else(|error| {
-            error.print();
-            Counts::one_failure()
-        });
+        let counts = Counts::of(result);
         eprintln!("\n   {name} took {}", duration(start.elapsed()));
         match self {
             Self::Fast | Self::Sim => println!("{name}: {counts}"),

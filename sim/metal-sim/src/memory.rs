@@ -1,0 +1,152 @@
+//! Host memory behind a buffer. The GPU thread and the CPU both reach it through raw
+//! pointers, as on a Mac with unified memory; nothing here ever makes a reference to it.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ops::Range;
+use std::ptr::NonNull;
+
+/// Apple's page size, which no-copy buffers are held to.
+pub const PAGE: usize = 16384;
+
+/// What private memory holds before it is written: every float type reads it as NaN.
+pub const POISON: u8 = 0xff;
+
+/// Memory of a buffer.
+pub struct Memory {
+    base: NonNull<u8>,
+    len: usize,
+    origin: Origin,
+}
+
+/// Where memory came from, and so how it ends.
+pub enum Origin {
+    /// Allocated here.
+    Own(Layout),
+    /// Given by the program, with what to call at the end.
+    Foreign(Option<Box<dyn FnOnce() + Send>>),
+}
+
+// SAFETY: the pointer is only dereferenced by `unsafe` functions whose callers order their
+// accesses (the simulated GPU's rules are about just that).
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Allocates, zeroed. `None` when there is not enough.
+    pub fn allocate(len: usize) -> Option<Self> {
+        let align = if len >= PAGE { PAGE } else { 256 };
+        let layout = Layout::from_size_align(len.max(1), align).ok()?;
+        // SAFETY: the layout is not empty.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Self {
+            base,
+            len,
+            origin: Origin::Own(layout),
+        })
+    }
+
+    /// Wraps memory of the program's.
+    ///
+    /// # Safety
+    /// `base` is valid for `len` bytes until `at_end` was called.
+    pub unsafe fn foreign(
+        base: NonNull<u8>,
+        len: usize,
+        at_end: Option<Box<dyn FnOnce() + Send>>,
+    ) -> Self {
+        Self {
+            base,
+            len,
+            origin: Origin::Foreign(at_end),
+        }
+    }
+
+    /// The first byte.
+    pub fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Fills a range with one byte.
+    ///
+    /// # Safety
+    /// Nobody else accesses the range meanwhile.
+    pub unsafe fn fill(&self, range: Range<usize>, value: u8) {
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "{range:?} of {} bytes",
+            self.len
+        );
+        // SAFETY: in bounds, and the caller's promise.
+        unsafe { self.base().add(range.start).write_bytes(value, range.len()) };
+    }
+
+    /// Copies bytes between memories, or within one.
+    ///
+    /// # Safety
+    /// Nobody else accesses either range meanwhile.
+    pub unsafe fn copy_to(&self, from: usize, into: &Memory, at: usize, len: usize) {
+        assert!(
+            from.checked_add(len).is_some_and(|end| end <= self.len),
+            "source of a copy"
+        );
+        assert!(
+            at.checked_add(len).is_some_and(|end| end <= into.len),
+            "destination of a copy"
+        );
+        // SAFETY: both in bounds; `copy` allows overlap; the caller's promise.
+        unsafe { std::ptr::copy(self.base().add(from), into.base().add(at), len) };
+    }
+
+    /// Reads a value at a byte offset.
+    ///
+    /// # Safety
+    /// Nobody else writes it meanwhile, and its bytes are a `T`.
+    pub unsafe fn read<T: Copy>(&self, at: usize) -> T {
+        assert!(
+            at.checked_add(size_of::<T>())
+                .is_some_and(|end| end <= self.len),
+            "read at {at}"
+        );
+        // SAFETY: in bounds, and the caller's promise.
+        unsafe { self.base().add(at).cast::<T>().read_unaligned() }
+    }
+
+    /// Writes a value at a byte offset.
+    ///
+    /// # Safety
+    /// Nobody else accesses it meanwhile.
+    pub unsafe fn write<T: Copy>(&self, at: usize, value: T) {
+        assert!(
+            at.checked_add(size_of::<T>())
+                .is_some_and(|end| end <= self.len),
+            "write at {at}"
+        );
+        // SAFETY: in bounds, and the caller's promise.
+        unsafe { self.base().add(at).cast::<T>().write_unaligned(value) };
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        match &mut self.origin {
+            // SAFETY: allocated with this layout and not freed before.
+            Origin::Own(layout) => unsafe { dealloc(self.base.as_ptr(), *layout) },
+            Origin::Foreign(at_end) => {
+                if let Some(at_end) = at_end.take() {
+                    at_end();
+                }
+            }
+        }
+    }
+}

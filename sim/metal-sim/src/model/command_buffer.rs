@@ -1,0 +1,603 @@
+//! `MTLCommandBuffer`: recorded passes on their way through enqueue, commit, execution and
+//! completion. Misuse that a Mac aborts on is a fault here, at the call that is wrong.
+
+use super::Kept;
+use super::blit::SimBlitEncoder;
+use super::compute::SimComputeEncoder;
+use super::device::SimDevice;
+use super::event::{SimEvent, SimSharedEvent};
+use super::queue::{SimQueue, Slot};
+use crate::account::Work;
+use crate::fault::fault;
+use crate::gpu::{Progress, panic_text};
+use crate::lock;
+use crate::pass::{Item, Kind, Op, Pass};
+use block2::{DynBlock, RcBlock};
+use metal_sim_objc::foundation::error;
+use objc2::rc::{Retained, autoreleasepool};
+use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol, ProtocolObject};
+use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
+use objc2_foundation::{NSError, NSString};
+use objc2_metal::{
+    MTLCommandBuffer, MTLCommandBufferErrorOption, MTLCommandBufferStatus, MTLDispatchType,
+};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::resume_unwind;
+use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+type Status = MTLCommandBufferStatus;
+type HandlerBlock = dyn Fn(NonNull<ProtocolObject<dyn MTLCommandBuffer>>);
+
+/// A handler, called on the GPU's thread.
+struct Handler(RcBlock<HandlerBlock>);
+
+// SAFETY: Metal's contract has the program pass blocks that may run on another thread.
+unsafe impl Send for Handler {}
+
+/// Why a command buffer failed.
+pub struct Failure {
+    /// The `MTLCommandBufferError` code.
+    pub code: isize,
+    /// What happened.
+    pub message: String,
+    /// A fault raised while the work ran; whoever waits for the buffer gets it.
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl Failure {
+    /// The watchdog ended a wait.
+    pub(crate) fn timeout() -> Self {
+        let message = "Caused GPU Timeout Error: a wait for an event did not end".to_owned();
+        Self {
+            code: 2,
+            message,
+            panic: None,
+        }
+    }
+
+    /// The work panicked.
+    pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        Self {
+            code: 1,
+            message: panic_text(&*panic),
+            panic: Some(panic),
+        }
+    }
+}
+
+/// The state of a command buffer, shared with the GPU's thread.
+pub struct CommandBufferCore {
+    state: Mutex<State>,
+    changed: Condvar,
+    retains: bool,
+}
+
+#[derive(Default)]
+struct State {
+    progress: Stage,
+    items: VecDeque<Item>,
+    open: Option<Kind>,
+    scheduled: Vec<Handler>,
+    completed: Vec<Handler>,
+    failure: Option<Failure>,
+    kept: Vec<Kept<AnyObject>>,
+    /// The object itself, from commit to completion.
+    object: Option<Kept<SimCommandBuffer>>,
+    slot: Option<Slot>,
+    started: f64,
+    ended: f64,
+    label: Option<String>,
+}
+
+/// How far a command buffer is. `Finished` comes after the completed handlers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    NotEnqueued,
+    Enqueued,
+    Committed,
+    Scheduled,
+    Completed,
+    Finished,
+}
+
+impl State {
+    fn status(&self) -> Status {
+        match self.progress {
+            Stage::NotEnqueued => Status::NotEnqueued,
+            Stage::Enqueued => Status::Enqueued,
+            Stage::Committed => Status::Committed,
+            Stage::Scheduled => Status::Scheduled,
+            Stage::Completed | Stage::Finished if self.failure.is_some() => Status::Error,
+            Stage::Completed | Stage::Finished => Status::Completed,
+        }
+    }
+}
+
+/// Seconds since the simulator's first look at the clock.
+fn now() -> f64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
+}
+
+impl CommandBufferCore {
+    fn new(slot: Slot, retains: bool) -> Arc<Self> {
+        let state = State {
+            slot: Some(slot),
+            ..State::default()
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            retains,
+        })
+    }
+
+    /// Keeps an object alive until the work is done, unless the program promised to.
+    pub(crate) fn keep(&self, object: &AnyObject) {
+        if self.retains {
+            lock(&self.state).kept.push(Kept::new(object));
+        }
+    }
+
+    /// Takes an ended encoder's pass.
+    pub(crate) fn close(&self, pass: Pass) {
+        Work {
+            encoders: 1,
+            ..Work::default()
+        }
+        .add();
+        let mut state = lock(&self.state);
+        state.open = None;
+        state.items.push_back(Item::Pass(pass));
+    }
+
+    /// An encoder went without having been ended.
+    pub(crate) fn forget_encoder(&self) {
+        lock(&self.state).open = None;
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        let mut state = lock(&self.state);
+        // What comes after a failure is not run.
+        state.items.clear();
+        state.failure.get_or_insert(failure);
+    }
+
+    pub(crate) fn is_committed(&self) -> bool {
+        lock(&self.state).progress >= Stage::Committed
+    }
+
+    /// What can run next.
+    pub(crate) fn next_item(&self) -> Progress {
+        let mut state = lock(&self.state);
+        let ready = match state.items.front() {
+            None => return Progress::Empty,
+            Some(Item::Pass(pass)) => pass.after.iter().all(|update| update.is_set()),
+            Some(Item::Wait(event, value)) => event.value() >= *value,
+            Some(Item::Signal(..)) => true,
+        };
+        if !ready {
+            return Progress::Blocked;
+        }
+        let item = state.items.pop_front().expect("looked at above");
+        if state.started == 0.0 {
+            state.started = now();
+        }
+        Progress::Ready(Box::new(item))
+    }
+
+    /// Reports that the buffer is on its way to the GPU, once.
+    pub(crate) fn schedule(&self) {
+        let (handlers, object) = {
+            let mut state = lock(&self.state);
+            if state.progress != Stage::Committed {
+                return;
+            }
+            state.progress = Stage::Scheduled;
+            let object = state.object.as_ref().map(|object| Kept::new(object.get()));
+            (std::mem::take(&mut state.scheduled), object)
+        };
+        self.changed.notify_all();
+        call(handlers, object.as_ref());
+    }
+
+    /// Reports completion: status, handlers, then the threads that wait.
+    pub(crate) fn complete(&self) {
+        self.schedule();
+        let (handlers, object, kept, slot) = {
+            let mut state = lock(&self.state);
+            state.ended = now();
+            state.progress = Stage::Completed;
+            let handlers = std::mem::take(&mut state.completed);
+            let kept = std::mem::take(&mut state.kept);
+            (handlers, state.object.take(), kept, state.slot.take())
+        };
+        call(handlers, object.as_ref());
+        // Before anyone who waits goes on, so that a census after a wait is exact.
+        drop((kept, object, slot));
+        lock(&self.state).progress = Stage::Finished;
+        self.changed.notify_all();
+    }
+
+    fn wait_for(&self, stage: Stage, call: &str, title: impl Fn() -> String) {
+        Work {
+            cpu_waits: 1,
+            ..Work::default()
+        }
+        .add();
+        let state = lock(&self.state);
+        if state.progress < Stage::Committed {
+            drop(state);
+            fault(
+                call,
+                format!("{} was not committed: the wait would never end", title()),
+            );
+        }
+        let waited = self
+            .changed
+            .wait_while(state, |state| state.progress < stage);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let panic = state
+            .failure
+            .as_mut()
+            .and_then(|failure| failure.panic.take());
+        drop(state);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+}
+
+fn call(handlers: Vec<Handler>, object: Option<&Kept<SimCommandBuffer>>) {
+    let Some(object) = object else {
+        return;
+    };
+    autoreleasepool(|_| {
+        for handler in &handlers {
+            let buffer: &ProtocolObject<dyn MTLCommandBuffer> =
+                ProtocolObject::from_ref(object.get());
+            handler.0.call((NonNull::from(buffer),));
+        }
+        drop(handlers);
+    });
+}
+
+/// A command buffer's instance variables.
+pub struct CommandBuffer {
+    core: Arc<CommandBufferCore>,
+    queue: Kept<SimQueue>,
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "SimCommandBuffer"]
+    #[ivars = CommandBuffer]
+    /// The class behind `MTLCommandBuffer`.
+    pub struct SimCommandBuffer;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimCommandBuffer {}
+
+    // SAFETY: implements the protocol's methods below.
+    unsafe impl MTLCommandBuffer for SimCommandBuffer {}
+
+    impl SimCommandBuffer {
+        #[unsafe(method_id(device))]
+        fn device(&self) -> Retained<SimDevice> {
+            self.on().retain()
+        }
+
+        #[unsafe(method_id(commandQueue))]
+        fn command_queue(&self) -> Retained<SimQueue> {
+            self.ivars().queue.0.clone()
+        }
+
+        #[unsafe(method(retainedReferences))]
+        fn retained_references(&self) -> bool {
+            self.core().retains
+        }
+
+        #[unsafe(method(errorOptions))]
+        fn error_options(&self) -> MTLCommandBufferErrorOption {
+            MTLCommandBufferErrorOption(0)
+        }
+
+        #[unsafe(method_id(label))]
+        fn label(&self) -> Option<Retained<NSString>> {
+            lock(&self.core().state).label.as_deref().map(NSString::from_str)
+        }
+
+        #[unsafe(method(setLabel:))]
+        fn set_label(&self, label: Option<&NSString>) {
+            lock(&self.core().state).label = label.map(ToString::to_string);
+        }
+
+        #[unsafe(method(status))]
+        fn status(&self) -> Status {
+            lock(&self.core().state).status()
+        }
+
+        #[unsafe(method_id(error))]
+        fn error(&self) -> Option<Retained<NSError>> {
+            let state = lock(&self.core().state);
+            state.failure.as_ref().map(|failure| {
+                error::new("MTLCommandBufferErrorDomain", failure.code, &failure.message)
+            })
+        }
+
+        #[unsafe(method(GPUStartTime))]
+        fn gpu_start_time(&self) -> f64 {
+            lock(&self.core().state).started
+        }
+
+        #[unsafe(method(GPUEndTime))]
+        fn gpu_end_time(&self) -> f64 {
+            lock(&self.core().state).ended
+        }
+
+        #[unsafe(method(kernelStartTime))]
+        fn kernel_start_time(&self) -> f64 {
+            lock(&self.core().state).started
+        }
+
+        #[unsafe(method(kernelEndTime))]
+        fn kernel_end_time(&self) -> f64 {
+            lock(&self.core().state).ended
+        }
+
+        #[unsafe(method(enqueue))]
+        fn enqueue(&self) {
+            self.reserve();
+        }
+
+        #[unsafe(method(commit))]
+        fn commit(&self) {
+            self.submit();
+        }
+
+        #[unsafe(method(waitUntilScheduled))]
+        fn wait_until_scheduled(&self) {
+            self.core().wait_for(Stage::Scheduled, "waitUntilScheduled", || self.title());
+        }
+
+        #[unsafe(method(waitUntilCompleted))]
+        fn wait_until_completed(&self) {
+            self.core().wait_for(Stage::Finished, "waitUntilCompleted", || self.title());
+        }
+
+        #[unsafe(method(addScheduledHandler:))]
+        fn add_scheduled_handler(&self, block: *mut DynBlock<HandlerBlock>) {
+            // SAFETY: the method's contract: a block.
+            let handler = unsafe { self.handler("addScheduledHandler:", block) };
+            lock(&self.core().state).scheduled.push(handler);
+        }
+
+        #[unsafe(method(addCompletedHandler:))]
+        fn add_completed_handler(&self, block: *mut DynBlock<HandlerBlock>) {
+            // SAFETY: the method's contract: a block.
+            let handler = unsafe { self.handler("addCompletedHandler:", block) };
+            lock(&self.core().state).completed.push(handler);
+        }
+
+        #[unsafe(method_id(blitCommandEncoder))]
+        fn blit_command_encoder(&self) -> Option<Retained<SimBlitEncoder>> {
+            self.open("blitCommandEncoder", Kind::Blit);
+            Some(SimBlitEncoder::new(self))
+        }
+
+        #[unsafe(method_id(computeCommandEncoder))]
+        fn compute_command_encoder(&self) -> Option<Retained<SimComputeEncoder>> {
+            self.open("computeCommandEncoder", Kind::SerialCompute);
+            Some(SimComputeEncoder::new(self, MTLDispatchType::Serial))
+        }
+
+        #[unsafe(method_id(computeCommandEncoderWithDispatchType:))]
+        fn compute_command_encoder_with(
+            &self,
+            dispatch: MTLDispatchType,
+        ) -> Option<Retained<SimComputeEncoder>> {
+            self.open("computeCommandEncoderWithDispatchType:", Kind::ConcurrentCompute);
+            Some(SimComputeEncoder::new(self, dispatch))
+        }
+
+        #[unsafe(method(encodeWaitForEvent:value:))]
+        fn encode_wait(&self, event: &AnyObject, value: u64) {
+            self.encode_event("encodeWaitForEvent:value:", event, value, Item::Wait);
+        }
+
+        #[unsafe(method(encodeSignalEvent:value:))]
+        fn encode_signal(&self, event: &AnyObject, value: u64) {
+            self.encode_event("encodeSignalEvent:value:", event, value, Item::Signal);
+        }
+
+        #[unsafe(method(useResidencySet:))]
+        fn use_residency_set(&self, set: &AnyObject) {
+            self.core().keep(set);
+        }
+
+        #[unsafe(method(pushDebugGroup:))]
+        fn push_debug_group(&self, _text: &NSString) {}
+
+        #[unsafe(method(popDebugGroup))]
+        fn pop_debug_group(&self) {}
+    }
+);
+
+// SAFETY: the state is behind a lock.
+unsafe impl Send for SimCommandBuffer {}
+// SAFETY: as above.
+unsafe impl Sync for SimCommandBuffer {}
+
+impl SimCommandBuffer {
+    pub(crate) fn new(queue: &SimQueue, slot: Slot, retains: bool) -> Retained<Self> {
+        let core = CommandBufferCore::new(slot, retains);
+        let buffer = CommandBuffer {
+            core,
+            queue: Kept::new(queue),
+        };
+        // SAFETY: NSObject's `init` has this signature.
+        unsafe { msg_send![super(Self::alloc().set_ivars(buffer)), init] }
+    }
+
+    /// The shared state.
+    pub fn core(&self) -> &Arc<CommandBufferCore> {
+        &self.ivars().core
+    }
+
+    pub(crate) fn on(&self) -> &SimDevice {
+        self.ivars().queue.get().on()
+    }
+
+    /// The buffer's name in a message.
+    pub(crate) fn title(&self) -> String {
+        match &lock(&self.core().state).label {
+            Some(label) => format!("command buffer “{label}”"),
+            None => format!("command buffer {self:p}"),
+        }
+    }
+
+    /// A fault unless the resource belongs to this buffer's device.
+    pub(crate) fn check_device(&self, call: &str, device: &SimDevice) {
+        if self.on().id() != device.id() {
+            fault(
+                call,
+                format!("{} is of another device than the resource", self.title()),
+            );
+        }
+    }
+
+    /// A fault unless new work may be encoded now.
+    fn check_open(&self, call: &str) {
+        let state = lock(&self.core().state);
+        let (progress, open) = (state.progress, state.open);
+        drop(state);
+        if progress >= Stage::Committed {
+            fault("encode after commit", format!("{call} on {}", self.title()));
+        }
+        if let Some(kind) = open {
+            fault(
+                "encoder already open",
+                format!(
+                    "{call} on {}: a {kind:?} encoder was not ended",
+                    self.title()
+                ),
+            );
+        }
+    }
+
+    fn open(&self, call: &str, kind: Kind) {
+        self.check_open(call);
+        lock(&self.core().state).open = Some(kind);
+    }
+
+    /// Encodes work that opens and closes its own encoder, as MPS does.
+    pub(crate) fn encode_own<'a>(
+        &self,
+        call: &str,
+        op: Op,
+        uses: impl IntoIterator<Item = &'a AnyObject>,
+    ) {
+        self.check_open(call);
+        for object in uses {
+            self.core().keep(object);
+        }
+        let mut pass = Pass::new(Kind::Mps);
+        pass.label.clone_from(&op.label);
+        pass.push(op);
+        self.core().close(pass);
+    }
+
+    fn encode_event(
+        &self,
+        call: &str,
+        event: &AnyObject,
+        value: u64,
+        item: fn(Arc<crate::model::event::EventCore>, u64) -> Item,
+    ) {
+        self.check_open(call);
+        Work {
+            events: 1,
+            ..Work::default()
+        }
+        .add();
+        let (core, device) = if let Some(event) = event.downcast_ref::<SimEvent>() {
+            (event.core(), event.on())
+        } else if let Some(event) = event.downcast_ref::<SimSharedEvent>() {
+            (event.core(), event.on())
+        } else {
+            fault(call, "the argument is not an event")
+        };
+        self.check_device(call, device);
+        self.core().keep(event);
+        lock(&self.core().state)
+            .items
+            .push_back(item(core.clone(), value));
+    }
+
+    /// # Safety
+    /// `block` is null or a block.
+    unsafe fn handler(&self, call: &str, block: *mut DynBlock<HandlerBlock>) -> Handler {
+        if self.core().is_committed() {
+            fault(
+                "handler after commit",
+                format!("{call} on {}", self.title()),
+            );
+        }
+        // SAFETY: the caller's promise.
+        match unsafe { RcBlock::copy(block) } {
+            Some(block) => Handler(block),
+            None => fault(call, "the block is nil"),
+        }
+    }
+
+    /// Takes the buffer's place in its queue's order; again does nothing.
+    fn reserve(&self) {
+        {
+            let mut state = lock(&self.core().state);
+            if state.progress != Stage::NotEnqueued {
+                return;
+            }
+            state.progress = Stage::Enqueued;
+        }
+        let queue = self.ivars().queue.get();
+        self.on().gpu().enqueue(queue.id(), self.core().clone());
+    }
+
+    fn submit(&self) {
+        let (progress, open) = {
+            let state = lock(&self.core().state);
+            (state.progress, state.open)
+        };
+        if progress >= Stage::Committed {
+            fault("commit twice", self.title());
+        }
+        if let Some(kind) = open {
+            fault(
+                "commit with an open encoder",
+                format!("{}: a {kind:?} encoder was not ended", self.title()),
+            );
+        }
+        Work {
+            command_buffers: 1,
+            ..Work::default()
+        }
+        .add();
+        self.reserve();
+        {
+            let mut state = lock(&self.core().state);
+            for item in &mut state.items {
+                if let Item::Pass(pass) = item {
+                    pass.submit();
+                }
+            }
+            state.object = Some(Kept::new(self));
+            state.progress = Stage::Committed;
+        }
+        self.on().gpu().wake();
+    }
+}

@@ -1,0 +1,216 @@
+//! `MTLComputeCommandEncoder`: bindings, barriers and fences. Dispatching needs a pipeline,
+//! and pipelines need compiled kernels, which this simulator does not have yet: until then a
+//! dispatch is a fault that says so.
+
+use super::Kept;
+use super::buffer::SimBuffer;
+use super::command_buffer::SimCommandBuffer;
+use super::encoder::EncoderCore;
+use crate::encoder_class;
+use crate::fault::fault;
+use crate::lock;
+use crate::pass::Kind;
+use objc2::rc::Retained;
+use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
+use objc2::{AnyThread, DefinedClass, Message, msg_send};
+use objc2_foundation::NSString;
+use objc2_metal::{
+    MTLBarrierScope, MTLCommandEncoder, MTLComputeCommandEncoder, MTLDispatchType,
+    MTLResourceUsage, MTLSize,
+};
+use std::ffi::c_void;
+use std::sync::Mutex;
+
+/// Argument table slots for buffers.
+const BUFFER_SLOTS: usize = 31;
+/// The most bytes that `setBytes` takes.
+const MAX_BYTES: usize = 4096;
+
+/// What a buffer slot holds.
+enum Binding {
+    /// A buffer and an offset into it.
+    Buffer(Kept<SimBuffer>, usize),
+    /// Bytes copied at the call.
+    Bytes(Box<[u8]>),
+}
+
+/// A compute encoder's instance variables.
+pub struct Compute {
+    encoder: EncoderCore,
+    dispatch: MTLDispatchType,
+    bindings: Mutex<[Option<Binding>; BUFFER_SLOTS]>,
+}
+
+encoder_class!(
+    SimComputeEncoder,
+    "SimComputeEncoder",
+    MTLComputeCommandEncoder,
+    Compute,
+    encoder,
+    {
+        #[unsafe(method(dispatchType))]
+        fn dispatch_type(&self) -> MTLDispatchType {
+            self.ivars().dispatch
+        }
+
+        #[unsafe(method(setBuffer:offset:atIndex:))]
+        fn set_buffer(&self, buffer: Option<&SimBuffer>, offset: usize, index: usize) {
+            self.bind_buffer(buffer, offset, index);
+        }
+
+        #[unsafe(method(setBufferOffset:atIndex:))]
+        fn set_buffer_offset(&self, offset: usize, index: usize) {
+            self.move_buffer(offset, index);
+        }
+
+        #[unsafe(method(setBytes:length:atIndex:))]
+        fn set_bytes(&self, bytes: *const c_void, length: usize, index: usize) {
+            // SAFETY: the method's contract: `length` readable bytes.
+            unsafe { self.bind_bytes(bytes, length, index) };
+        }
+
+        #[unsafe(method(setThreadgroupMemoryLength:atIndex:))]
+        fn set_threadgroup_memory(&self, length: usize, index: usize) {
+            self.check_threadgroup_memory(length, index);
+        }
+
+        #[unsafe(method(useResource:usage:))]
+        fn use_resource(&self, resource: &AnyObject, _usage: MTLResourceUsage) {
+            self.encoder().record("useResource:usage:", |_| ());
+            self.encoder().buffer().core().keep(resource);
+        }
+
+        #[unsafe(method(memoryBarrierWithScope:))]
+        fn memory_barrier(&self, _scope: MTLBarrierScope) {
+            self.encoder().barrier("memoryBarrierWithScope:");
+        }
+
+        #[unsafe(method(memoryBarrierWithResources:count:))]
+        fn memory_barrier_with_resources(
+            &self,
+            _resources: *const *const AnyObject,
+            _count: usize,
+        ) {
+            self.encoder().barrier("memoryBarrierWithResources:count:");
+        }
+
+        #[unsafe(method(dispatchThreadgroups:threadsPerThreadgroup:))]
+        fn dispatch_threadgroups(&self, _groups: MTLSize, _threads: MTLSize) {
+            self.refuse_dispatch("dispatchThreadgroups:threadsPerThreadgroup:");
+        }
+
+        #[unsafe(method(dispatchThreads:threadsPerThreadgroup:))]
+        fn dispatch_threads(&self, _grid: MTLSize, _threads: MTLSize) {
+            self.refuse_dispatch("dispatchThreads:threadsPerThreadgroup:");
+        }
+    }
+);
+
+// SAFETY: the recorded pass and the bindings are behind locks.
+unsafe impl Send for SimComputeEncoder {}
+// SAFETY: as above.
+unsafe impl Sync for SimComputeEncoder {}
+
+impl SimComputeEncoder {
+    pub(crate) fn new(buffer: &SimCommandBuffer, dispatch: MTLDispatchType) -> Retained<Self> {
+        let kind = match dispatch {
+            MTLDispatchType::Concurrent => Kind::ConcurrentCompute,
+            _ => Kind::SerialCompute,
+        };
+        let compute = Compute {
+            encoder: EncoderCore::new(buffer, kind),
+            dispatch,
+            bindings: Mutex::new([const { None }; BUFFER_SLOTS]),
+        };
+        // SAFETY: NSObject's `init` has this signature.
+        unsafe { msg_send![super(Self::alloc().set_ivars(compute)), init] }
+    }
+
+    fn encoder(&self) -> &EncoderCore {
+        &self.ivars().encoder
+    }
+
+    fn bind(&self, call: &str, index: usize, binding: Option<Binding>) {
+        self.encoder().record(call, |_| ());
+        match lock(&self.ivars().bindings).get_mut(index) {
+            Some(slot) => *slot = binding,
+            None => fault(
+                call,
+                format!("index {index}: a compute encoder has {BUFFER_SLOTS} buffer slots"),
+            ),
+        }
+    }
+
+    fn bind_buffer(&self, buffer: Option<&SimBuffer>, offset: usize, index: usize) {
+        const CALL: &str = "setBuffer:offset:atIndex:";
+        if let Some(buffer) = buffer {
+            self.encoder().buffer().check_device(CALL, buffer.on());
+            if offset >= buffer.core().memory().len() {
+                fault(
+                    CALL,
+                    format!("offset {offset} is not inside {}", buffer.title()),
+                );
+            }
+        }
+        let binding = buffer.map(|buffer| Binding::Buffer(Kept::new(buffer), offset));
+        self.bind(CALL, index, binding);
+    }
+
+    fn move_buffer(&self, offset: usize, index: usize) {
+        const CALL: &str = "setBufferOffset:atIndex:";
+        self.encoder().record(CALL, |_| ());
+        match lock(&self.ivars().bindings).get_mut(index) {
+            Some(Some(Binding::Buffer(buffer, held))) => {
+                if offset >= buffer.get().core().memory().len() {
+                    fault(
+                        CALL,
+                        format!("offset {offset} is not inside {}", buffer.get().title()),
+                    );
+                }
+                *held = offset;
+            }
+            Some(Some(Binding::Bytes(bytes))) => fault(
+                CALL,
+                format!("index {index} holds {} bytes, not a buffer", bytes.len()),
+            ),
+            _ => fault(CALL, format!("no buffer is bound at index {index}")),
+        }
+    }
+
+    /// # Safety
+    /// `bytes` is readable for `length` bytes.
+    unsafe fn bind_bytes(&self, bytes: *const c_void, length: usize, index: usize) {
+        const CALL: &str = "setBytes:length:atIndex:";
+        if length == 0 || length > MAX_BYTES {
+            fault(
+                CALL,
+                format!("{length} bytes: 1 to {MAX_BYTES} are allowed; use a buffer"),
+            );
+        }
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) };
+        self.bind(CALL, index, Some(Binding::Bytes(bytes.into())));
+    }
+
+    fn check_threadgroup_memory(&self, length: usize, index: usize) {
+        const CALL: &str = "setThreadgroupMemoryLength:atIndex:";
+        self.encoder().record(CALL, |_| ());
+        if !length.is_multiple_of(16) {
+            fault(
+                CALL,
+                format!("{length} bytes at index {index} are no multiple of 16"),
+            );
+        }
+        if length > 32 * 1024 {
+            fault(CALL, format!("{length} bytes: a threadgroup has 32768"));
+        }
+    }
+
+    fn refuse_dispatch(&self, call: &str) {
+        self.encoder().record(call, |_| ());
+        fault(
+            call,
+            "no compute pipeline is set: this simulator does not compile kernels yet",
+        );
+    }
+}

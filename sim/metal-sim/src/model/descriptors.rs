@@ -1,0 +1,269 @@
+//! Descriptor objects: bags of settings that something else is made from.
+
+use crate::lock;
+use objc2::rc::{Allocated, Retained};
+use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
+use objc2::{DefinedClass, define_class, msg_send};
+use objc2_foundation::{NSRange, NSString};
+use objc2_metal::{MTLCommandBufferErrorOption, MTLDataType, MTLLanguageVersion, MTLMathMode};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::sync::Mutex;
+
+/// A residency set descriptor's settings.
+#[derive(Default)]
+pub struct ResidencySettings {
+    label: Mutex<Option<String>>,
+    capacity: Mutex<usize>,
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLResidencySetDescriptor"]
+    #[ivars = ResidencySettings]
+    /// The class behind `MTLResidencySetDescriptor`.
+    pub struct SimResidencySetDescriptor;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimResidencySetDescriptor {}
+
+    impl SimResidencySetDescriptor {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(ResidencySettings::default())), init] }
+        }
+
+        #[unsafe(method_id(label))]
+        fn label(&self) -> Option<Retained<NSString>> {
+            self.label_text().as_deref().map(NSString::from_str)
+        }
+
+        #[unsafe(method(setLabel:))]
+        fn set_label(&self, label: Option<&NSString>) {
+            *lock(&self.ivars().label) = label.map(ToString::to_string);
+        }
+
+        #[unsafe(method(initialCapacity))]
+        fn initial_capacity(&self) -> usize {
+            *lock(&self.ivars().capacity)
+        }
+
+        #[unsafe(method(setInitialCapacity:))]
+        fn set_initial_capacity(&self, capacity: usize) {
+            *lock(&self.ivars().capacity) = capacity;
+        }
+    }
+);
+
+impl SimResidencySetDescriptor {
+    pub(crate) fn label_text(&self) -> Option<String> {
+        lock(&self.ivars().label).clone()
+    }
+}
+
+/// A command buffer descriptor's settings.
+pub struct CommandBufferSettings {
+    retains: Mutex<bool>,
+    errors: Mutex<usize>,
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLCommandBufferDescriptor"]
+    #[ivars = CommandBufferSettings]
+    /// The class behind `MTLCommandBufferDescriptor`.
+    pub struct SimCommandBufferDescriptor;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimCommandBufferDescriptor {}
+
+    impl SimCommandBufferDescriptor {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            let settings =
+                CommandBufferSettings { retains: Mutex::new(true), errors: Mutex::new(0) };
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(settings)), init] }
+        }
+
+        #[unsafe(method(retainedReferences))]
+        fn retained_references(&self) -> bool {
+            self.retains()
+        }
+
+        #[unsafe(method(setRetainedReferences:))]
+        fn set_retained_references(&self, retains: bool) {
+            *lock(&self.ivars().retains) = retains;
+        }
+
+        #[unsafe(method(errorOptions))]
+        fn error_options(&self) -> MTLCommandBufferErrorOption {
+            MTLCommandBufferErrorOption(*lock(&self.ivars().errors))
+        }
+
+        #[unsafe(method(setErrorOptions:))]
+        fn set_error_options(&self, options: MTLCommandBufferErrorOption) {
+            *lock(&self.ivars().errors) = options.0;
+        }
+    }
+);
+
+impl SimCommandBufferDescriptor {
+    pub(crate) fn retains(&self) -> bool {
+        *lock(&self.ivars().retains)
+    }
+}
+
+/// Compile options' settings.
+pub struct CompileSettings {
+    fast_math: Mutex<bool>,
+    math_mode: Mutex<isize>,
+    version: Mutex<usize>,
+    macros: Mutex<Option<super::Kept<AnyObject>>>,
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLCompileOptions"]
+    #[ivars = CompileSettings]
+    /// The class behind `MTLCompileOptions`.
+    pub struct SimCompileOptions;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimCompileOptions {}
+
+    impl SimCompileOptions {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            let settings = CompileSettings {
+                fast_math: Mutex::new(true),
+                math_mode: Mutex::new(MTLMathMode::Fast.0),
+                version: Mutex::new(MTLLanguageVersion::Version3_1.0),
+                macros: Mutex::new(None),
+            };
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(settings)), init] }
+        }
+
+        #[unsafe(method(fastMathEnabled))]
+        fn fast_math_enabled(&self) -> bool {
+            *lock(&self.ivars().fast_math)
+        }
+
+        #[unsafe(method(setFastMathEnabled:))]
+        fn set_fast_math_enabled(&self, enabled: bool) {
+            *lock(&self.ivars().fast_math) = enabled;
+        }
+
+        #[unsafe(method(mathMode))]
+        fn math_mode(&self) -> MTLMathMode {
+            MTLMathMode(*lock(&self.ivars().math_mode))
+        }
+
+        #[unsafe(method(setMathMode:))]
+        fn set_math_mode(&self, mode: MTLMathMode) {
+            *lock(&self.ivars().math_mode) = mode.0;
+        }
+
+        #[unsafe(method(languageVersion))]
+        fn language_version(&self) -> MTLLanguageVersion {
+            MTLLanguageVersion(*lock(&self.ivars().version))
+        }
+
+        #[unsafe(method(setLanguageVersion:))]
+        fn set_language_version(&self, version: MTLLanguageVersion) {
+            *lock(&self.ivars().version) = version.0;
+        }
+
+        #[unsafe(method_id(preprocessorMacros))]
+        fn macros(&self) -> Option<Retained<AnyObject>> {
+            lock(&self.ivars().macros).as_ref().map(|kept| kept.0.clone())
+        }
+
+        #[unsafe(method(setPreprocessorMacros:))]
+        fn set_macros(&self, macros: Option<&AnyObject>) {
+            *lock(&self.ivars().macros) = macros.map(super::Kept::new);
+        }
+    }
+);
+
+/// Function constants by index and by name: type and bytes.
+#[derive(Default)]
+pub struct Constants {
+    by_index: Mutex<BTreeMap<usize, (MTLDataType, Vec<u8>)>>,
+    by_name: Mutex<BTreeMap<String, (MTLDataType, Vec<u8>)>>,
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLFunctionConstantValues"]
+    #[ivars = Constants]
+    /// The class behind `MTLFunctionConstantValues`.
+    pub struct SimFunctionConstants;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimFunctionConstants {}
+
+    impl SimFunctionConstants {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(Constants::default())), init] }
+        }
+
+        #[unsafe(method(setConstantValue:type:atIndex:))]
+        fn set_value(&self, value: *const c_void, kind: MTLDataType, index: usize) {
+            // SAFETY: the method's contract: a value of that type.
+            let bytes = unsafe { constant_bytes(value, kind) };
+            lock(&self.ivars().by_index).insert(index, (kind, bytes));
+        }
+
+        #[unsafe(method(setConstantValues:type:withRange:))]
+        fn set_values(&self, values: *const c_void, kind: MTLDataType, range: NSRange) {
+            for at in 0..range.length {
+                // SAFETY: the method's contract: as many values of that type.
+                let bytes = unsafe { constant_bytes(values.byte_add(at * size_of_type(kind)), kind) };
+                lock(&self.ivars().by_index).insert(range.location + at, (kind, bytes));
+            }
+        }
+
+        #[unsafe(method(setConstantValue:type:withName:))]
+        fn set_named(&self, value: *const c_void, kind: MTLDataType, name: &NSString) {
+            // SAFETY: the method's contract: a value of that type.
+            let bytes = unsafe { constant_bytes(value, kind) };
+            lock(&self.ivars().by_name).insert(name.to_string(), (kind, bytes));
+        }
+
+        #[unsafe(method(reset))]
+        fn reset(&self) {
+            lock(&self.ivars().by_index).clear();
+            lock(&self.ivars().by_name).clear();
+        }
+    }
+);
+
+/// Bytes of a function constant's type; vectors are not used as constants by anyone here.
+fn size_of_type(kind: MTLDataType) -> usize {
+    match kind {
+        MTLDataType::Bool | MTLDataType::Char | MTLDataType::UChar => 1,
+        MTLDataType::Half | MTLDataType::Short | MTLDataType::UShort | MTLDataType::BFloat => 2,
+        MTLDataType::Float | MTLDataType::Int | MTLDataType::UInt => 4,
+        MTLDataType::Long | MTLDataType::ULong => 8,
+        other => crate::fault::fault(
+            "function constant",
+            format!("type {} is not simulated", other.0),
+        ),
+    }
+}
+
+/// # Safety
+/// `value` points to a value of that type.
+unsafe fn constant_bytes(value: *const c_void, kind: MTLDataType) -> Vec<u8> {
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size_of_type(kind)) }.to_vec()
+}

@@ -1,0 +1,90 @@
+//! Metal's objects, one file per protocol. Each class made with `define_class!` is a thin
+//! shell: its methods call a plain Rust type beside it, which holds the behaviour.
+
+pub mod blit;
+pub mod buffer;
+pub mod capture;
+pub mod command_buffer;
+pub mod compute;
+pub mod descriptors;
+pub mod device;
+pub mod encoder;
+pub mod event;
+pub mod fence;
+pub mod library;
+pub mod queue;
+pub mod residency;
+
+use metal_sim_objc::{class, protocol};
+use objc2::rc::Retained;
+use objc2::{ClassType, Message};
+
+/// An owned object that may go to another thread.
+pub struct Kept<T: ?Sized>(pub(crate) Retained<T>);
+
+// SAFETY: retaining and releasing is atomic in this runtime, and Metal's objects that are
+// kept across threads (buffers, fences, events, queues, command buffers) guard their state.
+unsafe impl<T: ?Sized> Send for Kept<T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized> Sync for Kept<T> {}
+
+impl<T: Message> Kept<T> {
+    /// Takes a share in an object.
+    pub fn new(object: &T) -> Self {
+        Self(object.retain())
+    }
+
+    /// The object.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+metal_sim_objc::link_class!(
+    MTL_CAPTURE_DESCRIPTOR = "MTLCaptureDescriptor",
+    MTL_CAPTURE_MANAGER = "MTLCaptureManager",
+    MTL_COMMAND_BUFFER_DESCRIPTOR = "MTLCommandBufferDescriptor",
+    MTL_COMPILE_OPTIONS = "MTLCompileOptions",
+    MTL_FUNCTION_CONSTANT_VALUES = "MTLFunctionConstantValues",
+    MTL_RESIDENCY_SET_DESCRIPTOR = "MTLResidencySetDescriptor",
+);
+
+pub(crate) fn register() {
+    class::declare_statics(&statics());
+    protocol::declare(&[
+        (c"MTLAllocation", &[c"NSObject"]),
+        (c"MTLResource", &[c"MTLAllocation"]),
+        (c"MTLBuffer", &[c"MTLResource"]),
+        (c"MTLDevice", &[c"NSObject"]),
+        (c"MTLCommandQueue", &[c"NSObject"]),
+        (c"MTLCommandBuffer", &[c"NSObject"]),
+        (c"MTLCommandEncoder", &[c"NSObject"]),
+        (c"MTLBlitCommandEncoder", &[c"MTLCommandEncoder"]),
+        (c"MTLComputeCommandEncoder", &[c"MTLCommandEncoder"]),
+        (c"MTLFence", &[c"NSObject"]),
+        (c"MTLEvent", &[c"NSObject"]),
+        (c"MTLSharedEvent", &[c"MTLEvent"]),
+        (c"MTLResidencySet", &[c"NSObject"]),
+        (c"MTLLibrary", &[c"NSObject"]),
+        (c"MTLFunction", &[c"NSObject"]),
+        (c"MTLComputePipelineState", &[c"NSObject"]),
+    ]);
+    // Asking for its class is what makes a defined class exist.
+    let _ = (blit::SimBlitEncoder::class(), buffer::SimBuffer::class());
+    let _ = (
+        capture::SimCaptureManager::class(),
+        capture::SimCaptureDescriptor::class(),
+    );
+    let _ = (
+        command_buffer::SimCommandBuffer::class(),
+        compute::SimComputeEncoder::class(),
+    );
+    let _ = descriptors::SimCommandBufferDescriptor::class();
+    let _ = descriptors::SimCompileOptions::class();
+    let _ = descriptors::SimFunctionConstants::class();
+    let _ = descriptors::SimResidencySetDescriptor::class();
+    let _ = (device::SimDevice::class(), device::SimArchitecture::class());
+    let _ = (event::SimEvent::class(), event::SimSharedEvent::class());
+    let _ = (fence::SimFence::class(), queue::SimQueue::class());
+    let _ = residency::SimResidencySet::class();
+}

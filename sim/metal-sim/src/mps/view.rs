@@ -1,0 +1,132 @@
+//! A matrix as a kernel sees it: elements of a region, by batch, row and column.
+
+use super::data_type::Element;
+use super::matrix::Shape;
+use crate::memory::Memory;
+use crate::pass::Access;
+use objc2_metal::MTLOrigin;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A region of a matrix, in every batch.
+#[derive(Clone)]
+pub struct View {
+    memory: Arc<Memory>,
+    element: Element,
+    start: usize,
+    shape: Shape,
+}
+
+impl View {
+    pub(crate) fn new(memory: Arc<Memory>, offset: usize, shape: Shape) -> Self {
+        Self {
+            memory,
+            element: shape.element(),
+            start: offset,
+            shape,
+        }
+    }
+
+    /// The view from an origin on: x is the row, y the column (rule 16).
+    pub(crate) fn from(mut self, origin: MTLOrigin) -> Self {
+        self.start += origin.x * self.shape.row_bytes + origin.y * self.element.size();
+        self.shape.rows -= origin.x;
+        self.shape.columns -= origin.y;
+        self
+    }
+
+    /// The view cut to a number of rows and columns.
+    pub(crate) fn cut(mut self, rows: usize, columns: usize) -> Self {
+        self.shape.rows = self.shape.rows.min(rows);
+        self.shape.columns = self.shape.columns.min(columns);
+        self
+    }
+
+    /// The element type.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Rows of the region.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Columns of the region.
+    pub fn columns(&self) -> usize {
+        self.shape.columns
+    }
+
+    /// Number of matrices.
+    pub fn matrices(&self) -> usize {
+        self.shape.matrices
+    }
+
+    fn at(&self, batch: usize, row: usize, column: usize) -> usize {
+        self.start
+            + batch * self.shape.matrix_bytes
+            + row * self.shape.row_bytes
+            + column * self.element.size()
+    }
+
+    /// An element.
+    ///
+    /// # Safety
+    /// Nobody writes it meanwhile.
+    pub unsafe fn get(&self, batch: usize, row: usize, column: usize) -> f64 {
+        // SAFETY: the caller's promise.
+        unsafe { self.element.read(&self.memory, self.at(batch, row, column)) }
+    }
+
+    /// Sets an element.
+    ///
+    /// # Safety
+    /// Nobody else accesses it meanwhile.
+    pub unsafe fn set(&self, batch: usize, row: usize, column: usize, value: f64) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.element
+                .write(&self.memory, self.at(batch, row, column), value)
+        };
+    }
+
+    /// A row as floats.
+    ///
+    /// # Safety
+    /// Nobody writes it meanwhile.
+    pub unsafe fn row(&self, batch: usize, row: usize) -> Vec<f64> {
+        // SAFETY: the caller's promise.
+        (0..self.columns())
+            .map(|column| unsafe { self.get(batch, row, column) })
+            .collect()
+    }
+
+    /// The bytes from the first element of the first matrix to the end of the last.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.start + self.shape.bytes()
+    }
+
+    /// Whether the views share bytes.
+    pub fn overlaps(&self, other: &View) -> bool {
+        let (left, right) = (self.range(), other.range());
+        Arc::ptr_eq(&self.memory, &other.memory) && left.start < right.end && right.start < left.end
+    }
+
+    /// The accesses of reading (or writing) every row: one range a row, so that what lies
+    /// between rows is not claimed.
+    pub(crate) fn accesses(&self, write: bool) -> Vec<Access> {
+        let row = self.columns() * self.element.size();
+        let mut accesses = Vec::with_capacity(self.matrices() * self.rows());
+        for batch in 0..self.matrices() {
+            for line in 0..self.rows() {
+                let start = self.at(batch, line, 0);
+                accesses.push(Access {
+                    memory: self.memory.clone(),
+                    range: start..start + row,
+                    write,
+                });
+            }
+        }
+        accesses
+    }
+}

@@ -359,3 +359,47 @@ impl std::fmt::Display for HostAccess {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The variants that a healthy machine with one GPU does not produce. All others are produced
+    /// where they belong, or in the integration tests.
+    #[test]
+    fn rare_errors_say_what_to_do() {
+        let cases = [
+            (Error::NoDevice, "supported hardware"),
+            (
+                Error::UnsupportedDevice {
+                    op: "softmax",
+                    device: "GPU".into(),
+                },
+                "pick one of Device::all()",
+            ),
+            (
+                Error::CreationFailed { what: "buffer" },
+                "could not create a buffer",
+            ),
+            (
+                Error::DeviceMismatch {
+                    op: "softmax",
+                    operand: "input",
+                    expected: 1,
+                    got: 2,
+                },
+                "create both from the same Device",
+            ),
+            (
+                Error::CommandBufferFailed {
+                    code: 2,
+                    description: "timeout".into(),
+                },
+                "error 2: timeout",
+            ),
+        ];
+        for (error, remedy) in cases {
+            assert!(error.to_string().contains(remedy), "{error}");
+        }
+    }
+}

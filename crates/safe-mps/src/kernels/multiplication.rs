@@ -118,6 +118,13 @@ impl MatrixMultiplicationBuilder {
 ///     Ok(())
 /// }
 /// ```
+///
+/// A kernel may move to another thread, but not be used by two:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<safe_mps::MatrixMultiplication>();
+/// ```
 pub struct MatrixMultiplication {
     raw: Retained<MPSMatrixMultiplication>,
     is: MatrixMultiplicationBuilder,
@@ -315,4 +322,137 @@ fn check_types(left: DataType, right: DataType, result: DataType) -> Result<()> 
         operands,
         remedy,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_mps_matmul_creation() {
+        let device = Device::system_default().unwrap();
+        let kernel = MatrixMultiplication::new(2, 4, 3)
+            .transpose_left(true)
+            .build(&device)
+            .unwrap();
+        assert_eq!(kernel.device(), &device);
+    }
+
+    #[test]
+    fn sizes_of_zero_are_refused() {
+        let device = Device::system_default().unwrap();
+        for (m, n, k, dimension) in [
+            (0, 1, 1, "result rows"),
+            (1, 0, 1, "result columns"),
+            (1, 1, 0, "inner dimension"),
+        ] {
+            let error = MatrixMultiplication::new(m, n, k).build(&device).err();
+            assert_eq!(
+                error,
+                Some(Error::ZeroSize {
+                    op: "matrix multiplication",
+                    dimension
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn types_that_mps_multiplies() {
+        use DataType::*;
+        let works = [
+            (F32, F32, F32),
+            (F16, F16, F16),
+            (F16, F16, F32),
+            (F32, F16, F32),
+            (I8, I8, F16),
+            (I8, I8, F32),
+            (I16, I16, F32),
+        ];
+        for left in DataType::ALL {
+            for right in DataType::ALL {
+                for result in DataType::ALL {
+                    let expected = works.contains(&(left, right, result));
+                    let got = check_types(left, right, result);
+                    assert_eq!(got.is_ok(), expected, "{left} {right} {result}");
+                    if left == BF16 {
+                        assert!(
+                            got.unwrap_err()
+                                .to_string()
+                                .contains("convert to f16 or f32")
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a product looks like to a Mac whose wrong results begin at `limit` instead of 2^31.
+    fn product(limit: u64, transpose: bool, batch: usize) -> (Vec<f32>, Vec<f32>, Error) {
+        let device = Device::system_default().unwrap();
+        let (m, n, k) = (150, 60, 7);
+        let stored = |rows, columns| {
+            if transpose {
+                (columns, rows)
+            } else {
+                (rows, columns)
+            }
+        };
+        let matrix = |(rows, columns), step: usize| {
+            let count = batch * rows * columns;
+            let descriptor = crate::MatrixDescriptor::new(rows, columns, DataType::F32)
+                .and_then(|d| d.with_tight_matrices(batch))
+                .unwrap();
+            let mut matrix = Matrix::allocate(&device, descriptor).unwrap();
+            let data: Vec<_> = (0..count).map(|i| (i * step % 17) as f32 - 8.0).collect();
+            matrix.copy_from_slice(&data).unwrap();
+            matrix
+        };
+        let (a, b) = (matrix(stored(m, k), 5), matrix(stored(k, n), 3));
+        let queue = device.new_queue().unwrap();
+        let run = |limit| {
+            let mut c = matrix((m, n), 1);
+            let mut kernel = MatrixMultiplication::new(m, n, k)
+                .transpose_left(transpose)
+                .transpose_right(transpose)
+                .beta(2.0)
+                .build(&device)
+                .unwrap();
+            kernel.limit = limit;
+            let commands = queue.command_buffer().unwrap();
+            kernel.encode(&commands, &a, &b, &mut c)?;
+            commands.commit().wait().unwrap();
+            c.to_vec::<f32>()
+        };
+        (
+            run(limit).unwrap(),
+            run(OFFSET_LIMIT).unwrap(),
+            run(4 * (1 + 2 * k as u64)).unwrap_err(),
+        )
+    }
+
+    #[test]
+    fn tiles_compute_the_same_product() {
+        // Rows only; columns only; both.
+        for limit in [240 * (130 + 14) + 1, 2_000, 200] {
+            for transpose in [false, true] {
+                for batch in [1, 2] {
+                    let (tiled, whole, too_deep) = product(limit, transpose, batch);
+                    assert_eq!(tiled, whole, "limit {limit}");
+                    let expected = Error::ProductTooLarge {
+                        rows: 150,
+                        columns: 60,
+                        inner: 7,
+                    };
+                    assert_eq!(too_deep, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn kernels_may_move_to_another_thread() {
+        fn moves<T: Send>() {}
+        moves::<MatrixMultiplication>();
+    }
 }

@@ -240,3 +240,147 @@ pub(crate) fn steps(operands: &[&Bound]) -> Vec<Option<usize>> {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Shape;
+
+    use super::*;
+
+    fn layout(dims: &[usize], strides: &[usize], start: usize) -> Layout {
+        Layout::new(Shape::from(dims), strides.to_vec(), start)
+    }
+
+    /// Rows, columns, row stride and whether they are stored transposed.
+    fn stored(dims: &[usize], strides: &[usize]) -> Option<(usize, usize, usize, bool)> {
+        Operand::matrices(&layout(dims, strides, 0), true)
+            .map(|o| (o.rows, o.columns, o.row_stride, o.transposed))
+    }
+
+    #[test]
+    fn rows_columns_and_their_transposes() {
+        assert_eq!(stored(&[2, 3], &[3, 1]), Some((2, 3, 3, false)));
+        assert_eq!(stored(&[2, 3], &[8, 1]), Some((2, 3, 8, false)));
+        assert_eq!(stored(&[2, 3], &[1, 2]), Some((3, 2, 2, true)));
+        assert_eq!(stored(&[2, 3], &[1, 9]), Some((3, 2, 9, true)));
+        let transposed = Operand::matrices(&layout(&[2, 3], &[1, 2], 0), false);
+        assert_eq!(transposed, None);
+    }
+
+    #[test]
+    fn a_single_row_or_column_has_any_stride() {
+        assert_eq!(stored(&[1, 3], &[77, 1]), Some((1, 3, 3, false)));
+        assert_eq!(stored(&[3, 1], &[4, 77]), Some((3, 1, 4, false)));
+        // A row whose elements are apart is a column that is stored as such.
+        assert_eq!(stored(&[1, 3], &[77, 5]), Some((3, 1, 5, true)));
+        assert_eq!(stored(&[1, 1], &[0, 0]), Some((1, 1, 1, false)));
+    }
+
+    #[test]
+    fn what_needs_a_copy() {
+        // Repeated rows, overlapping rows, gaps between elements in both directions.
+        assert_eq!(stored(&[2, 3], &[0, 1]), None);
+        assert_eq!(stored(&[2, 3], &[2, 1]), None);
+        assert_eq!(stored(&[2, 3], &[6, 2]), None);
+        assert_eq!(stored(&[3], &[1]), None);
+        assert_eq!(stored(&[0, 3], &[3, 1]), None);
+    }
+
+    #[test]
+    fn regular_batches() {
+        let regular = |dims: &[usize], strides: &[usize]| {
+            let operand = Operand::matrices(&layout(dims, strides, 0), true).unwrap();
+            (operand.count(), operand.is_regular())
+        };
+        assert_eq!(regular(&[2, 3], &[3, 1]), (1, true));
+        assert_eq!(regular(&[5, 2, 3], &[6, 3, 1]), (5, true));
+        assert_eq!(regular(&[4, 5, 2, 3], &[30, 6, 3, 1]), (20, true));
+        // A dimension of 1 is no step; its stride says nothing.
+        assert_eq!(regular(&[4, 1, 2, 3], &[6, 99, 3, 1]), (4, true));
+        // Permuted, broadcast, and no whole number of rows apart.
+        assert_eq!(regular(&[5, 4, 2, 3], &[6, 30, 3, 1]), (20, false));
+        assert_eq!(regular(&[5, 2, 3], &[0, 3, 1]), (5, false));
+        assert_eq!(regular(&[5, 2, 3], &[10, 4, 1]), (5, false));
+        // One row each may be any distance apart.
+        assert_eq!(regular(&[5, 1, 3], &[7, 3, 1]), (5, true));
+        assert_eq!(regular(&[5, 1, 3], &[2, 3, 1]), (5, false));
+    }
+
+    #[test]
+    fn rows_of_any_rank() {
+        let rows = |dims: &[usize], strides: &[usize]| {
+            Operand::rows(&layout(dims, strides, 3)).map(|o| (o.rows, o.columns, o.row_stride))
+        };
+        assert_eq!(rows(&[7], &[1]), Some((1, 7, 7)));
+        assert_eq!(rows(&[2, 3, 7], &[21, 7, 1]), Some((6, 7, 7)));
+        assert_eq!(rows(&[2, 3, 7], &[30, 10, 1]), Some((6, 7, 10)));
+        assert_eq!(rows(&[3, 2, 7], &[7, 21, 1]), None);
+        assert_eq!(rows(&[3, 7], &[1, 3]), None);
+        assert_eq!(rows(&[3, 7], &[0, 1]), None);
+        assert_eq!(rows(&[], &[]), None);
+    }
+
+    /// The matrices of a layout hold what walking the layout index by index finds.
+    #[test]
+    fn matrices_hold_what_the_layout_says() {
+        let device = safe_mps::Device::system_default().unwrap();
+        let buffer = device
+            .new_buffer(4 * 400, safe_mps::Storage::Shared)
+            .unwrap();
+        let numbers: Vec<u32> = (0..400).collect();
+        buffer.write::<u32>().unwrap().copy_from_slice(&numbers);
+        for (dims, strides) in [
+            (vec![3, 2, 4], vec![8, 4, 1]),
+            (vec![2, 3, 2, 4], vec![72, 24, 12, 1]),
+            (vec![3, 2, 2, 4], vec![8, 24, 4, 1]),
+            (vec![3, 2, 4], vec![0, 5, 1]),
+            (vec![3, 2, 4], vec![8, 1, 2]),
+        ] {
+            let layout = layout(&dims, &strides, 5);
+            let operand = Operand::matrices(&layout, true).unwrap();
+            let read = |matrix: Matrix| {
+                let (rows, columns) = (matrix.rows(), matrix.columns());
+                let elements = matrix.to_vec::<u32>().unwrap();
+                if !operand.transposed {
+                    return elements;
+                }
+                // Back to the order of the layout, matrix by matrix.
+                let transpose = |one: &[u32]| -> Vec<u32> {
+                    (0..columns)
+                        .flat_map(|j| (0..rows).map(move |i| one[i * columns + j]))
+                        .collect()
+                };
+                elements
+                    .chunks(rows * columns)
+                    .flat_map(transpose)
+                    .collect()
+            };
+            let single = |index| read(operand.single(&buffer, DataType::U32, index).unwrap());
+            let found: Vec<u32> = (0..operand.count()).flat_map(single).collect();
+            let expected: Vec<u32> = positions(&layout);
+            assert_eq!(found, expected, "{dims:?} {strides:?}");
+            if operand.is_regular() {
+                assert_eq!(
+                    read(operand.batch(&buffer, DataType::U32).unwrap()),
+                    expected
+                );
+            }
+        }
+    }
+
+    /// Where each element lies, in the order of the indices, last one fastest.
+    fn positions(layout: &Layout) -> Vec<u32> {
+        let steps = |dim, stride| (0..dim).map(move |i| i * stride);
+        layout
+            .dims()
+            .iter()
+            .zip(layout.stride())
+            .fold(vec![layout.start_offset()], |starts, (&dim, &stride)| {
+                let inner = |start| steps(dim, stride).map(move |step| start + step);
+                starts.into_iter().flat_map(inner).collect()
+            })
+            .into_iter()
+            .map(|position| position as u32)
+            .collect()
+    }
+}

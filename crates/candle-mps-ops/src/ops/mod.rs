@@ -66,3 +66,63 @@ fn not_on_cpu<T>(op: &'static str, operand: &'static str) -> candle_core::Result
     }
     .into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu() -> Tensor {
+        Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn a_tensor_of_the_cpu_is_an_error_that_says_what_to_do() {
+        let x = cpu();
+        let results =
+            [matmul_mps(&x, &x), softmax_mps(&x), log_softmax_mps(&x)].map(Result::unwrap_err);
+        for error in results {
+            assert!(matches!(
+                error,
+                Error::NotOnMetal {
+                    device: DeviceLocation::Cpu,
+                    ..
+                }
+            ));
+            assert!(
+                error.to_string().contains("or use Candle's own op"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn so_is_applying_the_op_itself() {
+        let x = cpu();
+        let results = [
+            x.apply_op2(&x, MatmulMps),
+            x.apply_op1(SoftmaxMps),
+            x.apply_op1(LogSoftmaxMps),
+        ];
+        for error in results.map(candle_core::Result::unwrap_err) {
+            assert!(
+                error
+                    .to_string()
+                    .contains("MPS works on Metal tensors only"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn types_and_ranks() {
+        assert!(check_float("op", "x", DType::F16).is_ok());
+        let brain = check_float("op", "x", DType::BF16).unwrap_err().to_string();
+        assert!(brain.contains("MPS has no bf16 kernels"), "{brain}");
+        let double = check_float("op", "x", DType::F64).unwrap_err().to_string();
+        assert!(double.contains("convert it to f32 or f16"), "{double}");
+        let flat = check_rank("op", "x", &Shape::from(3), 2)
+            .unwrap_err()
+            .to_string();
+        assert!(flat.contains("[3]") && flat.contains("unsqueeze"), "{flat}");
+    }
+}

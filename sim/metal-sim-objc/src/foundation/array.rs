@@ -94,6 +94,14 @@ define_class!(
             }
         }
 
+        #[unsafe(method(getObjects:))]
+        fn get_all_objects(&self, into: *mut *mut AnyObject) {
+            for (at, object) in self.ivars().iter().enumerate() {
+                // SAFETY: the method's contract: room for every element.
+                unsafe { *into.add(at) = Retained::as_ptr(object).cast_mut() };
+            }
+        }
+
         #[unsafe(method(containsObject:))]
         fn contains(&self, object: &AnyObject) -> bool {
             self.ivars().iter().any(|held| {

@@ -106,27 +106,46 @@ impl View {
         self.start..self.start + self.shape.bytes()
     }
 
-    /// Whether the views share bytes.
+    /// Whether the views share bytes. Views of one buffer may lie between each other's rows.
     pub fn overlaps(&self, other: &View) -> bool {
         let (left, right) = (self.range(), other.range());
-        Arc::ptr_eq(&self.memory, &other.memory) && left.start < right.end && right.start < left.end
+        let near = left.start < right.end && right.start < left.end;
+        if !near || !Arc::ptr_eq(&self.memory, &other.memory) {
+            return false;
+        }
+        let mut rows: Vec<(Range<usize>, bool)> = Vec::new();
+        rows.extend(self.row_ranges().map(|range| (range, true)));
+        rows.extend(other.row_ranges().map(|range| (range, false)));
+        rows.sort_by_key(|(range, _)| range.start);
+        // Rows by start: one overlaps the other view if it starts before the furthest end
+        // that the other view has reached.
+        let mut reached = [0, 0];
+        rows.into_iter().any(|(range, ours)| {
+            let hit = range.start < reached[usize::from(!ours)];
+            let own = &mut reached[usize::from(ours)];
+            *own = range.end.max(*own);
+            hit
+        })
+    }
+
+    fn row_ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let length = self.columns() * self.element.size();
+        let rows =
+            (0..self.matrices()).flat_map(|batch| (0..self.rows()).map(move |row| (batch, row)));
+        rows.map(move |(batch, row)| {
+            let start = self.at(batch, row, 0);
+            start..start + length
+        })
     }
 
     /// The accesses of reading (or writing) every row: one range a row, so that what lies
     /// between rows is not claimed.
     pub(crate) fn accesses(&self, write: bool) -> Vec<Access> {
-        let row = self.columns() * self.element.size();
-        let mut accesses = Vec::with_capacity(self.matrices() * self.rows());
-        for batch in 0..self.matrices() {
-            for line in 0..self.rows() {
-                let start = self.at(batch, line, 0);
-                accesses.push(Access {
-                    memory: self.memory.clone(),
-                    range: start..start + row,
-                    write,
-                });
-            }
-        }
-        accesses
+        let access = |range| Access {
+            memory: self.memory.clone(),
+            range,
+            write,
+        };
+        self.row_ranges().map(access).collect()
     }
 }

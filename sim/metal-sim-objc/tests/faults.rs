@@ -1,0 +1,180 @@
+//! Misuse is named: each fault is provoked here once, and its correct twin is silent.
+
+// Tests of an unsafe ABI.
+#![allow(unsafe_code)]
+
+// The runtime; named because nothing here calls it except through its C functions.
+use metal_sim_objc as _;
+use objc2::rc::{Allocated, Retained, autoreleasepool};
+use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
+use objc2::{AnyThread, ClassType, define_class, msg_send, sel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "Victim"]
+    struct Victim;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for Victim {}
+
+    impl Victim {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(())), init] }
+        }
+
+        #[unsafe(method(double:))]
+        fn double(&self, value: u32) -> u32 {
+            value * 2
+        }
+    }
+);
+
+fn victim() -> Retained<Victim> {
+    // SAFETY: `init` is defined above.
+    unsafe { msg_send![Victim::alloc(), init] }
+}
+
+/// The message of the panic that `misuse` ends with.
+fn told(misuse: impl FnOnce()) -> String {
+    let panic = catch_unwind(AssertUnwindSafe(misuse)).expect_err("the misuse is caught");
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_told(message: &str, pieces: &[&str]) {
+    for piece in pieces {
+        assert!(message.contains(piece), "“{piece}” is not in “{message}”");
+    }
+}
+
+#[test]
+fn an_unknown_selector() {
+    let object = victim();
+    // By the runtime's own lookup, so that objc2's check in debug builds does not come first.
+    let message = told(|| {
+        // SAFETY: what the lookup gives takes a receiver and a selector; there is no such
+        // method, which is the test.
+        unsafe {
+            let imp = objc2::ffi::objc_msg_lookup(as_any(&object), sel!(doesNotExist)).unwrap();
+            let imp: unsafe extern "C-unwind" fn(*mut AnyObject, objc2::runtime::Sel) =
+                std::mem::transmute(imp);
+            imp(as_any(&object), sel!(doesNotExist));
+        }
+    });
+    assert_told(
+        &message,
+        &["unrecognised selector", "-[Victim doesNotExist]"],
+    );
+}
+
+/// A wrong selector and a wrong encoding are caught where the message is sent, because
+/// objc2 holds every message against the encodings of the class that the simulator gives.
+#[test]
+#[cfg(debug_assertions)]
+fn a_wrong_selector_and_a_wrong_encoding() {
+    let object = victim();
+    let message = told(|| {
+        // SAFETY: never sent: there is no such method, which is the test.
+        let _: u32 = unsafe { msg_send![&object, dubble: 1u32] };
+    });
+    assert_told(&message, &["Victim", "dubble:", "method not found"]);
+    let message = told(|| {
+        // SAFETY: never sent: the argument's type is wrong, which is the test.
+        let _: u32 = unsafe { msg_send![&object, double: 1u64] };
+    });
+    assert_told(&message, &["Victim double:", "type code 'I'", "'Q'"]);
+    // The correct twin.
+    // SAFETY: the signature is the one defined above.
+    let doubled: u32 = unsafe { msg_send![&object, double: 21u32] };
+    assert_eq!(doubled, 42);
+}
+
+fn as_any(object: &Victim) -> *mut AnyObject {
+    std::ptr::from_ref(object).cast_mut().cast()
+}
+
+#[test]
+fn releasing_once_too_often() {
+    let pointer = Retained::into_raw(victim()).cast::<AnyObject>();
+    // SAFETY: one release is owed; the second is the test, and the runtime keeps the memory.
+    unsafe {
+        objc2::ffi::objc_release(pointer);
+        let message = told(|| objc2::ffi::objc_release(pointer));
+        assert_told(&message, &["over-release", "Victim"]);
+    }
+}
+
+#[test]
+fn a_message_to_a_freed_object() {
+    let pointer = Retained::into_raw(victim()).cast::<AnyObject>();
+    // SAFETY: the release is owed; the message after it is the test.
+    unsafe {
+        objc2::ffi::objc_release(pointer);
+        let message = told(|| {
+            let imp = objc2::ffi::objc_msg_lookup(pointer, sel!(hash)).unwrap();
+            let imp: unsafe extern "C-unwind" fn(*mut AnyObject, objc2::runtime::Sel) -> usize =
+                std::mem::transmute(imp);
+            imp(pointer, sel!(hash));
+        });
+        assert_told(&message, &["freed object", "-[Victim hash]"]);
+    }
+}
+
+#[test]
+fn retaining_a_freed_object() {
+    let pointer = Retained::into_raw(victim()).cast::<AnyObject>();
+    // SAFETY: the release is owed; the retain after it is the test.
+    unsafe {
+        objc2::ffi::objc_release(pointer);
+        let message = told(|| {
+            objc2::ffi::objc_retain(pointer);
+        });
+        assert_told(&message, &["retain of a freed object", "Victim"]);
+    }
+}
+
+#[test]
+fn a_pool_that_is_popped_twice() {
+    let message = told(|| {
+        // SAFETY: the first pop is owed; the second is the test.
+        unsafe {
+            let pool = objc2::ffi::objc_autoreleasePoolPush();
+            objc2::ffi::objc_autoreleasePoolPop(pool);
+            objc2::ffi::objc_autoreleasePoolPop(pool);
+        }
+    });
+    assert_told(&message, &["pool popped twice"]);
+}
+
+#[test]
+fn correct_use_is_silent() {
+    autoreleasepool(|_| {
+        let object = victim();
+        let copy = object.clone();
+        let _ = Retained::autorelease_ptr(copy);
+        assert_eq!(object.class(), Victim::class());
+        assert!(object.respondsToSelector(sel!(double:)));
+        assert!(!object.respondsToSelector(sel!(dubble:)));
+    });
+}
+
+#[test]
+fn messages_to_nil_answer_zero() {
+    // SAFETY: a message to nil is defined; debug builds of objc2 check receivers, so this
+    // goes through the lookup.
+    unsafe {
+        let imp = objc2::ffi::objc_msg_lookup(std::ptr::null_mut(), sel!(hash)).unwrap();
+        let hash: unsafe extern "C-unwind" fn(*mut AnyObject, objc2::runtime::Sel) -> usize =
+            std::mem::transmute(imp);
+        assert_eq!(hash(std::ptr::null_mut(), sel!(hash)), 0);
+        let float: unsafe extern "C-unwind" fn(*mut AnyObject, objc2::runtime::Sel) -> f64 =
+            std::mem::transmute(imp);
+        assert_eq!(float(std::ptr::null_mut(), sel!(hash)), 0.0);
+    }
+}

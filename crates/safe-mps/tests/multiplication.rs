@@ -91,16 +91,19 @@ fn products(test: &str, types: &[(DataType, DataType, DataType)], rounds: usize)
                     }
                 }
             }
-            // An f16 result is rounded at least once; how wide the sum is kept, nobody promises.
-            let relative = match result_type {
-                DataType::F16 => (k + 2) as f64 * 2f64.powi(-11),
-                _ => 1e-5,
+            // An f16 result is rounded at least once, to steps of 2^-24 near zero; how wide the sum is
+            // kept, nobody promises.
+            let steps = (k + 2) as f64;
+            let (relative, absolute) = if result_type == DataType::F16 {
+                (steps * 2f64.powi(-11), steps * 2f64.powi(-24))
+            } else {
+                (1e-5, f64::from(f32::MIN_POSITIVE))
             };
             let what = format!(
                 "{test} round {round}: {left_type}x{right_type}->{result_type} m {m} n {n} k {k} \
                  batch {matrices} transposed {transpose_left} {transpose_right}"
             );
-            let bound = |index: usize| relative * magnitude[index] + f64::MIN_POSITIVE;
+            let bound = |index: usize| relative * magnitude[index] + absolute;
             compare(&what, &load(&c.matrix), &expected, bound);
             assert_eq!(
                 padding(&c.matrix),

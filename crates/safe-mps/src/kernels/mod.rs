@@ -7,6 +7,7 @@
 pub mod multiplication;
 pub mod softmax;
 pub mod softmax_gradient;
+mod types;
 
 use crate::command_buffer::CommandBuffer;
 use crate::device::Device;

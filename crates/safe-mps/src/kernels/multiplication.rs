@@ -12,9 +12,8 @@ use objc2::AllocAnyThread;
 use objc2::rc::{Retained, autoreleasepool};
 use objc2_metal_performance_shaders::MPSMatrixMultiplication;
 
-use super::Check;
+use super::{Check, types};
 use crate::command_buffer::CommandBuffer;
-use crate::data_type::DataType;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::limits::{self, OFFSET_LIMIT, Product, Tile};
@@ -172,7 +171,12 @@ impl MatrixMultiplication {
         result: &mut Matrix,
     ) -> Result<()> {
         CHECK.kernel_device(on, &self.device)?;
-        check_types(left.data_type(), right.data_type(), result.data_type())?;
+        types::check_product(
+            CHECK.op,
+            left.data_type(),
+            right.data_type(),
+            result.data_type(),
+        )?;
         let MatrixMultiplicationBuilder {
             m,
             n,
@@ -295,38 +299,11 @@ struct Piece {
     result: Matrix,
 }
 
-/// The element types that MPS multiplies. Anything else is an assertion there.
-fn check_types(left: DataType, right: DataType, result: DataType) -> Result<()> {
-    use DataType::{BF16, F16, F32, I8, I16};
-    let remedy = match (left, right, result) {
-        (F32, F32 | F16, F32) | (F16, F16, F16 | F32) | (I8, I8, F16 | F32) | (I16, I16, F32) => {
-            return Ok(());
-        }
-        (BF16, _, _) | (_, BF16, _) | (_, _, BF16) => {
-            "MPS has no bf16 product: convert to f16 or f32"
-        }
-        (F32, F32 | F16, _) => "a product of f32 needs an f32 result",
-        (I16, I16, _) => "a product of i16 needs an f32 result",
-        (F16, F16, _) | (I8, I8, _) => "the result must be f16 or f32",
-        (F16, F32, _) => {
-            "only the right matrix may be f16 when the other is f32: swap and transpose"
-        }
-        (F32 | F16 | I8 | I16, F32 | F16 | I8 | I16, _) => {
-            "left and right must have the same type: convert one of them"
-        }
-        _ => "inputs must be f32, f16, i8 or i16: convert them",
-    };
-    let operands = format!("left {left}, right {right} -> result {result}");
-    Err(Error::DataTypes {
-        op: CHECK.op,
-        operands,
-        remedy,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_type::DataType;
+    use crate::descriptor::MatrixDescriptor;
 
     #[test]
     fn test_mps_matmul_creation() {
@@ -357,36 +334,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn types_that_mps_multiplies() {
-        use DataType::*;
-        let works = [
-            (F32, F32, F32),
-            (F16, F16, F16),
-            (F16, F16, F32),
-            (F32, F16, F32),
-            (I8, I8, F16),
-            (I8, I8, F32),
-            (I16, I16, F32),
-        ];
-        for left in DataType::ALL {
-            for right in DataType::ALL {
-                for result in DataType::ALL {
-                    let expected = works.contains(&(left, right, result));
-                    let got = check_types(left, right, result);
-                    assert_eq!(got.is_ok(), expected, "{left} {right} {result}");
-                    if left == BF16 {
-                        assert!(
-                            got.unwrap_err()
-                                .to_string()
-                                .contains("convert to f16 or f32")
-                        );
-                    }
-                }
-            }
-        }
-    }
-
     /// What a product looks like to a Mac whose wrong results begin at `limit` instead of 2^31.
     fn product(limit: u64, transpose: bool, batch: usize) -> (Vec<f32>, Vec<f32>, Error) {
         let device = Device::system_default().unwrap();
@@ -400,7 +347,7 @@ mod tests {
         };
         let matrix = |(rows, columns), step: usize| {
             let count = batch * rows * columns;
-            let descriptor = crate::MatrixDescriptor::new(rows, columns, DataType::F32)
+            let descriptor = MatrixDescriptor::new(rows, columns, DataType::F32)
                 .and_then(|d| d.with_tight_matrices(batch))
                 .unwrap();
             let mut matrix = Matrix::allocate(&device, descriptor).unwrap();

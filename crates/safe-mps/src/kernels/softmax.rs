@@ -12,11 +12,10 @@ use objc2::AllocAnyThread;
 use objc2::rc::{Retained, autoreleasepool};
 use objc2_metal_performance_shaders::{MPSMatrixLogSoftMax, MPSMatrixSoftMax};
 
-use super::Check;
+use super::{Check, types};
 use crate::command_buffer::CommandBuffer;
-use crate::data_type::DataType;
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::matrix::Matrix;
 
 const SOFTMAX: Check = Check { op: "softmax" };
@@ -146,7 +145,7 @@ fn encode(
     result: &mut Matrix,
 ) -> Result<()> {
     check.kernel_device(on, device)?;
-    check_types(check.op, &[("input", input)], result)?;
+    types::check_rows(check.op, &[("input", input)], result)?;
     check.size("input", input, result.rows(), result.columns())?;
     check.batch("input", input, result)?;
     check.disjoint("input", input, result)?;
@@ -166,33 +165,4 @@ fn encode(
             Ok(())
         },
     )
-}
-
-/// All operands have the type of the result, and that is f32 or f16.
-pub(super) fn check_types(
-    op: &'static str,
-    inputs: &[(&'static str, &Matrix)],
-    result: &Matrix,
-) -> Result<()> {
-    let type_of_result = result.data_type();
-    let remedy = if !matches!(type_of_result, DataType::F32 | DataType::F16) {
-        "convert the operands to f32 or f16"
-    } else if inputs
-        .iter()
-        .any(|(_, input)| input.data_type() != type_of_result)
-    {
-        "all operands must have the same type: convert them to that of the result"
-    } else {
-        return Ok(());
-    };
-    let inputs: Vec<_> = inputs
-        .iter()
-        .map(|(name, input)| format!("{name} {}", input.data_type()))
-        .collect();
-    let operands = format!("{} -> result {type_of_result}", inputs.join(", "));
-    Err(Error::DataTypes {
-        op,
-        operands,
-        remedy,
-    })
 }

@@ -13,8 +13,7 @@ use objc2::AllocAnyThread;
 use objc2::rc::{Retained, autoreleasepool};
 use objc2_metal_performance_shaders::{MPSMatrixLogSoftMaxGradient, MPSMatrixSoftMaxGradient};
 
-use super::Check;
-use super::softmax::check_types;
+use super::{Check, types};
 use crate::command_buffer::CommandBuffer;
 use crate::device::Device;
 use crate::error::Result;
@@ -191,7 +190,7 @@ fn encode(
 ) -> Result<()> {
     check.kernel_device(on, device)?;
     let inputs = [("gradient", gradient), ("forward result", forward)];
-    check_types(check.op, &inputs, result)?;
+    types::check_rows(check.op, &inputs, result)?;
     for (operand, matrix) in inputs {
         check.size(operand, matrix, result.rows(), result.columns())?;
         check.batch(operand, matrix, result)?;

@@ -48,12 +48,12 @@ impl Shared {
     fn build(layout: &Layout) -> Result<Self, Error> {
         heading("sim: the simulator as libobjc.so");
         let target = layout.sim().join("target/shared");
-        let sysroot = Step::new("rustc", layout.root())
-            .args(["--print", "sysroot"])
+        let toolchain = Step::new("rustc", layout.root())
+            .args(["--print", "target-libdir"])
             .output()?;
         let shared = Self {
             library: target.join("lib"),
-            toolchain: Path::new(sysroot.trim()).join("lib"),
+            toolchain: PathBuf::from(toolchain.trim()),
             target,
         };
         // The simulator must not be linked against an earlier build of itself: its own search

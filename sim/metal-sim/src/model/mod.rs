@@ -87,4 +87,6 @@ pub(crate) fn register() {
     let _ = (event::SimEvent::class(), event::SimSharedEvent::class());
     let _ = (fence::SimFence::class(), queue::SimQueue::class());
     let _ = residency::SimResidencySet::class();
+    // Devices live as long as the process; made now, they are in every census.
+    device::devices();
 }

@@ -56,9 +56,11 @@ impl Buffer {
             Storage::Shared => MTLResourceOptions::StorageModeShared,
             Storage::Private => MTLResourceOptions::StorageModePrivate,
         };
-        let raw = autoreleasepool(|_| device.metal().newBufferWithLength_options(bytes, options))
-            .ok_or(Error::CreationFailed { what: "buffer" })?;
-        let tracker = Tracker::of(raw, Origin::Ours);
+        let tracker = autoreleasepool(|_| {
+            let raw = device.metal().newBufferWithLength_options(bytes, options)?;
+            Some(Tracker::of(raw, Origin::Ours))
+        })
+        .ok_or(Error::CreationFailed { what: "buffer" })?;
         if let Ok(HostMemory(start)) = tracker.host() {
             // SAFETY: Metal has just allocated `bytes` of shared memory at `start`, and no other
             // handle of it exists.

@@ -68,12 +68,17 @@ impl Device {
     /// Whether MPS has kernels for this GPU.
     pub fn supports_mps(&self) -> bool {
         // SAFETY: the function only asks the device, which is valid, for what it supports.
-        unsafe { MPSSupportsMTLDevice(Some(&self.raw)) }
+        autoreleasepool(|_| unsafe { MPSSupportsMTLDevice(Some(&self.raw)) })
     }
 
     /// The longest buffer that this GPU allows, in bytes.
     pub fn max_buffer_length(&self) -> usize {
         self.raw.maxBufferLength()
+    }
+
+    /// Bytes of GPU memory that this process holds, whoever allocated them.
+    pub fn allocated_bytes(&self) -> usize {
+        self.raw.currentAllocatedSize()
     }
 
     /// A buffer of `bytes`. See [`Storage`] for who can see it; shared ones start zeroed.

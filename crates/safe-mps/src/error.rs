@@ -46,7 +46,7 @@ pub enum Error {
     },
 
     /// A size of zero, which Metal or MPS answers by ending the process.
-    #[error("{op}: {dimension} is 0: skip the call, an empty result needs no GPU work")]
+    #[error("{op}: {dimension} is 0, which needs no GPU work: treat the empty case without a call")]
     ZeroSize {
         /// The constructor or kernel that was called.
         op: &'static str,

@@ -148,3 +148,26 @@ fn errors_survive_candle() {
     let ours = x.softmax_mps().unwrap_err().to_string();
     assert_eq!(through_candle(&x).unwrap_err().to_string(), ours);
 }
+
+/// Memory that the caller's own command buffer uses is refused to an op until that is over.
+#[test]
+fn a_tensor_in_flight_elsewhere() {
+    use candle_mps::safe_mps::{self, DataType, Holder, Matrix, SoftMax};
+
+    let x = zeros(&[2, 2], DType::F32, &metal());
+    let gpu = safe_mps::Device::system_default().unwrap();
+    let matrix = candle_mps::compat::tensor_to_mps_matrix(&x).unwrap();
+    let mut y = Matrix::zeros(&gpu, 2, 2, DataType::F32).unwrap();
+    let commands = gpu.new_queue().unwrap().command_buffer().unwrap();
+    let softmax = SoftMax::new(&gpu).unwrap();
+    softmax.encode(&commands, &matrix, &mut y).unwrap();
+    let error = x.softmax_mps().unwrap_err();
+    says(&error, "softmax_mps: softmax: input is in use");
+    let by = Holder::OpenCommandBuffer;
+    says(&error, &by.to_string());
+    commands.commit().wait().unwrap();
+    assert_eq!(
+        x.softmax_mps().unwrap().to_vec2::<f32>().unwrap(),
+        [[0.5; 2]; 2]
+    );
+}

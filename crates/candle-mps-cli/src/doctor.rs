@@ -118,7 +118,7 @@ fn metal_finding(system: &System, metal: &Metal) -> Option<Finding> {
         (None, _) if metal.built => (
             Severity::Problem,
             "this build has Metal, but the system offers no device".to_owned(),
-            "run it in a session on a Mac, outside a virtual machine without a GPU".to_owned(),
+            "run it on a Mac itself, not in a virtual machine without a GPU".to_owned(),
         ),
         (None, _) if system.os == "macos" => (
             Severity::Note,

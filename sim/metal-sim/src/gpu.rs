@@ -139,6 +139,13 @@ fn run(buffer: &CommandBufferCore, item: Item) {
     match item {
         Item::Pass(pass) => {
             let done = pass.done.clone();
+            if !buffer.retains()
+                && let Some(label) = pass.dangling()
+            {
+                buffer.fail(Failure::invalid_resource(label));
+                done.set();
+                return;
+            }
             let outcome = catch_unwind(AssertUnwindSafe(|| pass.run()));
             if let Err(panic) = outcome {
                 buffer.fail(Failure::panicked(panic));

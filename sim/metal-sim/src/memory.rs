@@ -4,6 +4,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Apple's page size, which no-copy buffers are held to.
 pub const PAGE: usize = 16384;
@@ -16,6 +17,8 @@ pub struct Memory {
     base: NonNull<u8>,
     len: usize,
     origin: Origin,
+    /// Set when the buffer object is gone and only recorded work still knows the memory.
+    abandoned: AtomicBool,
 }
 
 /// Where memory came from, and so how it ends.
@@ -43,6 +46,7 @@ impl Memory {
             base,
             len,
             origin: Origin::Own(layout),
+            abandoned: AtomicBool::new(false),
         })
     }
 
@@ -59,6 +63,7 @@ impl Memory {
             base,
             len,
             origin: Origin::Foreign(at_end),
+            abandoned: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +80,16 @@ impl Memory {
     /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The buffer object is gone.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether the buffer object is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// Fills a range with one byte.

@@ -56,6 +56,8 @@ pub enum Step {
     Run(Op),
     /// Later steps of a concurrent pass wait for earlier ones.
     Barrier,
+    /// Later steps wait for everything that the queue was given before this pass.
+    QueueBarrier,
 }
 
 /// Which encoder made a pass.
@@ -144,6 +146,16 @@ impl Pass {
         for fence in &self.updates {
             fence.set_last_update(self.done.clone());
         }
+    }
+
+    /// The operation, if there is one, that uses memory whose buffer object is gone.
+    pub(crate) fn dangling(&self) -> Option<&str> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Run(op) if op.accesses.iter().any(|it| it.memory.is_abandoned()) => {
+                Some(op.label.as_str())
+            }
+            _ => None,
+        })
     }
 
     /// Runs the steps in order.

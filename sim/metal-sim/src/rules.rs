@@ -4,6 +4,17 @@
 
 use std::sync::OnceLock;
 
+/// What to do about something doubtful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Accept,
+    /// Tell it once.
+    Warn,
+    /// Treat it as misuse.
+    Fault,
+}
+
 /// The switches of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -12,6 +23,10 @@ pub struct Rules {
     pub read_c_when_beta_is_zero: bool,
     /// `METAL_SIM_DEVICES`: how many devices there are. Default 1.
     pub devices: usize,
+    /// `METAL_SIM_HANDLER_WITH_OPEN_ENCODER` (`accept`, `warn` or `fault`): adding a completed
+    /// handler while an encoder is open. Candle does; a report says that macOS 26.4 aborts on
+    /// it, unconfirmed. Default warn.
+    pub handler_with_open_encoder: Verdict,
     /// `METAL_SIM_WATCHDOG_MS`: after how long a command buffer that waits for an event is
     /// ended with a timeout. Default 10000.
     pub watchdog_ms: u64,
@@ -26,6 +41,7 @@ pub fn rules() -> &'static Rules {
     RULES.get_or_init(|| Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
+        handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
     })
@@ -42,4 +58,18 @@ fn number(name: &str) -> Option<u64> {
         );
     }
     number
+}
+
+/// A switch's verdict; without one, or with a word that is none, it is a warning.
+fn verdict(name: &str) -> Verdict {
+    match std::env::var(name).as_deref() {
+        Ok("accept") => Verdict::Accept,
+        Ok("fault") => Verdict::Fault,
+        Ok("warn") | Err(_) => Verdict::Warn,
+        Ok(other) => {
+            let told = format!("{name}={other} is none of accept, warn, fault; warn is used");
+            crate::fault::warn("switch", told);
+            Verdict::Warn
+        }
+    }
 }

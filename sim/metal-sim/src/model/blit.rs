@@ -44,16 +44,6 @@ encoder_class!(
         fn synchronize_resource(&self, resource: &SimBuffer) {
             self.synchronize(resource);
         }
-
-        #[unsafe(method(optimizeContentsForGPUAccess:))]
-        fn optimize_for_gpu(&self, _texture: &AnyObject) {
-            self.ivars().record("optimizeContentsForGPUAccess:", |_| ());
-        }
-
-        #[unsafe(method(optimizeContentsForCPUAccess:))]
-        fn optimize_for_cpu(&self, _texture: &AnyObject) {
-            self.ivars().record("optimizeContentsForCPUAccess:", |_| ());
-        }
     }
 );
 

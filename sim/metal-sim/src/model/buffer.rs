@@ -3,12 +3,13 @@
 
 use super::Kept;
 use super::device::{MAX_BUFFER_LENGTH, SimDevice};
+use super::heap::{Placed, SimHeap};
 use crate::fault::fault;
 use crate::lock;
 use crate::memory::{Memory, POISON};
 use objc2::rc::Retained;
 use objc2::runtime::{NSObject, NSObjectProtocol};
-use objc2::{AnyThread, DefinedClass, define_class, msg_send};
+use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
 use objc2_foundation::{NSRange, NSString};
 use objc2_metal::{
     MTLAllocation, MTLBuffer, MTLCPUCacheMode, MTLHazardTrackingMode, MTLPurgeableState,
@@ -25,7 +26,9 @@ pub struct BufferCore {
     options: MTLResourceOptions,
     device: Kept<SimDevice>,
     label: Mutex<Option<String>>,
-    counted: Counted,
+    /// Counted as the device's own; a heap counts for its buffers.
+    _counted: Option<Counted>,
+    placed: Option<Placed>,
 }
 
 /// Bytes counted as allocated until this is dropped.
@@ -34,6 +37,12 @@ struct Counted(Arc<AtomicUsize>, usize);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(self.1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for BufferCore {
+    fn drop(&mut self) {
+        self.memory.abandon();
     }
 }
 
@@ -60,12 +69,33 @@ impl BufferCore {
         let counter = device.allocated().clone();
         counter.fetch_add(memory.len(), Ordering::AcqRel);
         let counted = Counted(counter, memory.len());
+        Self::new(device, memory, options, Some(counted), None)
+    }
+
+    /// A buffer over a part of a heap.
+    pub(crate) fn placed(
+        device: &SimDevice,
+        memory: Memory,
+        options: MTLResourceOptions,
+        placed: Placed,
+    ) -> Self {
+        Self::new(device, memory, options, None, Some(placed))
+    }
+
+    fn new(
+        device: &SimDevice,
+        memory: Memory,
+        options: MTLResourceOptions,
+        counted: Option<Counted>,
+        placed: Option<Placed>,
+    ) -> Self {
         Self {
             memory: Arc::new(memory),
             options,
             device: Kept::new(device),
             label: Mutex::new(None),
-            counted,
+            _counted: counted,
+            placed,
         }
     }
 
@@ -181,9 +211,26 @@ define_class!(
             self.ivars().memory.len()
         }
 
+        #[unsafe(method_id(heap))]
+        fn heap(&self) -> Option<Retained<SimHeap>> {
+            self.ivars().placed.as_ref().map(|placed| placed.heap().retain())
+        }
+
         #[unsafe(method(heapOffset))]
         fn heap_offset(&self) -> usize {
-            0
+            self.ivars().placed.as_ref().map_or(0, Placed::offset)
+        }
+
+        #[unsafe(method(makeAliasable))]
+        fn make_aliasable(&self) {
+            if let Some(placed) = &self.ivars().placed {
+                placed.make_aliasable();
+            }
+        }
+
+        #[unsafe(method(isAliasable))]
+        fn is_aliasable(&self) -> bool {
+            self.ivars().placed.as_ref().is_some_and(Placed::is_aliasable)
         }
 
         #[unsafe(method(addDebugMarker:range:))]
@@ -216,7 +263,7 @@ impl SimBuffer {
 
     /// The buffer's name in a message.
     pub(crate) fn title(&self) -> String {
-        let size = self.ivars().counted.1;
+        let size = self.ivars().memory.len();
         match &*lock(&self.ivars().label) {
             Some(label) => format!("buffer “{label}” of {size} bytes"),
             None => format!("buffer {self:p} of {size} bytes"),

@@ -4,14 +4,16 @@
 use super::Kept;
 use super::blit::SimBlitEncoder;
 use super::compute::SimComputeEncoder;
+use super::descriptors::{SimBlitPassDescriptor, SimComputePassDescriptor};
 use super::device::SimDevice;
 use super::event::{SimEvent, SimSharedEvent};
 use super::queue::{SimQueue, Slot};
 use crate::account::Work;
-use crate::fault::fault;
+use crate::fault::{fault, warn};
 use crate::gpu::{Progress, panic_text};
 use crate::lock;
 use crate::pass::{Item, Kind, Op, Pass};
+use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
 use metal_sim_objc::foundation::error;
 use objc2::rc::{Retained, autoreleasepool};
@@ -53,6 +55,19 @@ impl Failure {
         let message = "Caused GPU Timeout Error: a wait for an event did not end".to_owned();
         Self {
             code: 2,
+            message,
+            panic: None,
+        }
+    }
+
+    /// Work of a buffer that retains nothing used memory whose buffer was gone.
+    pub(crate) fn invalid_resource(label: &str) -> Self {
+        let message = format!(
+            "Invalid Resource: {label} uses a buffer that was released before the command buffer, \
+             which does not retain what it uses, had completed"
+        );
+        Self {
+            code: 9,
             message,
             panic: None,
         }
@@ -165,6 +180,11 @@ impl CommandBufferCore {
         // What comes after a failure is not run.
         state.items.clear();
         state.failure.get_or_insert(failure);
+    }
+
+    /// Whether the buffer keeps alive what its work uses.
+    pub(crate) fn retains(&self) -> bool {
+        self.retains
     }
 
     pub(crate) fn is_committed(&self) -> bool {
@@ -405,6 +425,24 @@ define_class!(
             Some(SimComputeEncoder::new(self, dispatch))
         }
 
+        #[unsafe(method_id(computeCommandEncoderWithDescriptor:))]
+        fn compute_command_encoder_described(
+            &self,
+            descriptor: &SimComputePassDescriptor,
+        ) -> Option<Retained<SimComputeEncoder>> {
+            self.open("computeCommandEncoderWithDescriptor:", Kind::ConcurrentCompute);
+            Some(SimComputeEncoder::new(self, descriptor.dispatch()))
+        }
+
+        #[unsafe(method_id(blitCommandEncoderWithDescriptor:))]
+        fn blit_command_encoder_described(
+            &self,
+            _descriptor: &SimBlitPassDescriptor,
+        ) -> Option<Retained<SimBlitEncoder>> {
+            self.open("blitCommandEncoderWithDescriptor:", Kind::Blit);
+            Some(SimBlitEncoder::new(self))
+        }
+
         #[unsafe(method(encodeWaitForEvent:value:))]
         fn encode_wait(&self, event: &AnyObject, value: u64) {
             self.encode_event("encodeWaitForEvent:value:", event, value, Item::Wait);
@@ -418,6 +456,14 @@ define_class!(
         #[unsafe(method(useResidencySet:))]
         fn use_residency_set(&self, set: &AnyObject) {
             self.core().keep(set);
+        }
+
+        #[unsafe(method(useResidencySets:count:))]
+        fn use_residency_sets(&self, sets: *const NonNull<AnyObject>, count: usize) {
+            for at in 0..count {
+                // SAFETY: the method's contract: `count` sets.
+                self.core().keep(unsafe { (*sets.add(at)).as_ref() });
+            }
         }
 
         #[unsafe(method(pushDebugGroup:))]
@@ -547,6 +593,14 @@ impl SimCommandBuffer {
                 "handler after commit",
                 format!("{call} on {}", self.title()),
             );
+        }
+        if lock(&self.core().state).open.is_some() {
+            let told = format!("{call} on {} while an encoder is open", self.title());
+            match rules().handler_with_open_encoder {
+                Verdict::Accept => {}
+                Verdict::Warn => warn("handler with an open encoder", "some systems abort on it"),
+                Verdict::Fault => fault("handler with an open encoder", told),
+            }
         }
         // SAFETY: the caller's promise.
         match unsafe { RcBlock::copy(block) } {

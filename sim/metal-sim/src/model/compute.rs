@@ -13,12 +13,13 @@ use crate::pass::Kind;
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, msg_send};
-use objc2_foundation::NSString;
+use objc2_foundation::{NSRange, NSString};
 use objc2_metal::{
     MTLBarrierScope, MTLCommandEncoder, MTLComputeCommandEncoder, MTLDispatchType,
     MTLResourceUsage, MTLSize,
 };
 use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::sync::Mutex;
 
 /// Argument table slots for buffers.
@@ -58,6 +59,20 @@ encoder_class!(
             self.bind_buffer(buffer, offset, index);
         }
 
+        #[unsafe(method(setBuffers:offsets:withRange:))]
+        fn set_buffers(
+            &self,
+            buffers: *const *const SimBuffer,
+            offsets: *const usize,
+            range: NSRange,
+        ) {
+            for at in 0..range.length {
+                // SAFETY: the method's contract: as many buffers (or null) and offsets.
+                let (buffer, offset) = unsafe { ((*buffers.add(at)).as_ref(), *offsets.add(at)) };
+                self.bind_buffer(buffer, offset, range.location + at);
+            }
+        }
+
         #[unsafe(method(setBufferOffset:atIndex:))]
         fn set_buffer_offset(&self, offset: usize, index: usize) {
             self.move_buffer(offset, index);
@@ -80,6 +95,29 @@ encoder_class!(
             self.encoder().buffer().core().keep(resource);
         }
 
+        #[unsafe(method(useResources:count:usage:))]
+        fn use_resources(
+            &self,
+            resources: *const NonNull<AnyObject>,
+            count: usize,
+            _usage: MTLResourceUsage,
+        ) {
+            // SAFETY: the method's contract: `count` resources.
+            unsafe { self.keep_all("useResources:count:usage:", resources, count) };
+        }
+
+        #[unsafe(method(useHeap:))]
+        fn use_heap(&self, heap: &AnyObject) {
+            self.encoder().record("useHeap:", |_| ());
+            self.encoder().buffer().core().keep(heap);
+        }
+
+        #[unsafe(method(useHeaps:count:))]
+        fn use_heaps(&self, heaps: *const NonNull<AnyObject>, count: usize) {
+            // SAFETY: the method's contract: `count` heaps.
+            unsafe { self.keep_all("useHeaps:count:", heaps, count) };
+        }
+
         #[unsafe(method(memoryBarrierWithScope:))]
         fn memory_barrier(&self, _scope: MTLBarrierScope) {
             self.encoder().barrier("memoryBarrierWithScope:");
@@ -88,7 +126,7 @@ encoder_class!(
         #[unsafe(method(memoryBarrierWithResources:count:))]
         fn memory_barrier_with_resources(
             &self,
-            _resources: *const *const AnyObject,
+            _resources: *const NonNull<AnyObject>,
             _count: usize,
         ) {
             self.encoder().barrier("memoryBarrierWithResources:count:");
@@ -97,6 +135,11 @@ encoder_class!(
         #[unsafe(method(dispatchThreadgroups:threadsPerThreadgroup:))]
         fn dispatch_threadgroups(&self, _groups: MTLSize, _threads: MTLSize) {
             self.refuse_dispatch("dispatchThreadgroups:threadsPerThreadgroup:");
+        }
+
+        #[unsafe(method(dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:))]
+        fn dispatch_indirect(&self, _groups: &SimBuffer, _offset: usize, _threads: MTLSize) {
+            self.refuse_dispatch("dispatchThreadgroupsWithIndirectBuffer:");
         }
 
         #[unsafe(method(dispatchThreads:threadsPerThreadgroup:))]
@@ -203,6 +246,19 @@ impl SimComputeEncoder {
         }
         if length > 32 * 1024 {
             fault(CALL, format!("{length} bytes: a threadgroup has 32768"));
+        }
+    }
+
+    /// # Safety
+    /// `objects` points to `count` objects.
+    unsafe fn keep_all(&self, call: &str, objects: *const NonNull<AnyObject>, count: usize) {
+        self.encoder().record(call, |_| ());
+        for at in 0..count {
+            // SAFETY: the caller's promise.
+            self.encoder()
+                .buffer()
+                .core()
+                .keep(unsafe { (*objects.add(at)).as_ref() });
         }
     }
 

@@ -3,9 +3,13 @@
 use crate::lock;
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
-use objc2::{DefinedClass, define_class, msg_send};
+use objc2::{AnyThread, DefinedClass, define_class, msg_send};
 use objc2_foundation::{NSRange, NSString};
-use objc2_metal::{MTLCommandBufferErrorOption, MTLDataType, MTLLanguageVersion, MTLMathMode};
+use objc2_metal::{
+    MTLCPUCacheMode, MTLCommandBufferErrorOption, MTLDataType, MTLDispatchType,
+    MTLHazardTrackingMode, MTLHeapType, MTLLanguageVersion, MTLMathMode, MTLResourceOptions,
+    MTLStorageMode,
+};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::sync::Mutex;
@@ -63,6 +67,122 @@ impl SimResidencySetDescriptor {
     }
 }
 
+/// A heap descriptor's settings.
+pub struct HeapSettings {
+    size: Mutex<usize>,
+    options: Mutex<MTLResourceOptions>,
+    kind: Mutex<MTLHeapType>,
+}
+
+/// Replaces the bits of one setting among resource options.
+fn with_bits(
+    options: MTLResourceOptions,
+    shift: usize,
+    mask: usize,
+    bits: usize,
+) -> MTLResourceOptions {
+    MTLResourceOptions((options.0 & !(mask << shift)) | ((bits & mask) << shift))
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLHeapDescriptor"]
+    #[ivars = HeapSettings]
+    /// The class behind `MTLHeapDescriptor`.
+    pub struct SimHeapDescriptor;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimHeapDescriptor {}
+
+    impl SimHeapDescriptor {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            let settings = HeapSettings {
+                size: Mutex::new(0),
+                options: Mutex::new(MTLResourceOptions::StorageModePrivate),
+                kind: Mutex::new(MTLHeapType::Automatic),
+            };
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(settings)), init] }
+        }
+
+        #[unsafe(method(size))]
+        fn size(&self) -> usize {
+            *lock(&self.ivars().size)
+        }
+
+        #[unsafe(method(setSize:))]
+        fn set_size(&self, size: usize) {
+            *lock(&self.ivars().size) = size;
+        }
+
+        #[unsafe(method(storageMode))]
+        fn storage_mode(&self) -> MTLStorageMode {
+            MTLStorageMode((lock(&self.ivars().options).0 >> 4) & 0xf)
+        }
+
+        #[unsafe(method(setStorageMode:))]
+        fn set_storage_mode(&self, mode: MTLStorageMode) {
+            let mut options = lock(&self.ivars().options);
+            *options = with_bits(*options, 4, 0xf, mode.0);
+        }
+
+        #[unsafe(method(cpuCacheMode))]
+        fn cpu_cache_mode(&self) -> MTLCPUCacheMode {
+            MTLCPUCacheMode(lock(&self.ivars().options).0 & 0xf)
+        }
+
+        #[unsafe(method(setCpuCacheMode:))]
+        fn set_cpu_cache_mode(&self, mode: MTLCPUCacheMode) {
+            let mut options = lock(&self.ivars().options);
+            *options = with_bits(*options, 0, 0xf, mode.0);
+        }
+
+        #[unsafe(method(hazardTrackingMode))]
+        fn hazard_tracking_mode(&self) -> MTLHazardTrackingMode {
+            MTLHazardTrackingMode((lock(&self.ivars().options).0 >> 8) & 0x3)
+        }
+
+        #[unsafe(method(setHazardTrackingMode:))]
+        fn set_hazard_tracking_mode(&self, mode: MTLHazardTrackingMode) {
+            let mut options = lock(&self.ivars().options);
+            *options = with_bits(*options, 8, 0x3, mode.0);
+        }
+
+        #[unsafe(method(resourceOptions))]
+        fn resource_options(&self) -> MTLResourceOptions {
+            *lock(&self.ivars().options)
+        }
+
+        #[unsafe(method(setResourceOptions:))]
+        fn set_resource_options(&self, options: MTLResourceOptions) {
+            *lock(&self.ivars().options) = options;
+        }
+
+        #[unsafe(method(type))]
+        fn kind(&self) -> MTLHeapType {
+            *lock(&self.ivars().kind)
+        }
+
+        #[unsafe(method(setType:))]
+        fn set_kind(&self, kind: MTLHeapType) {
+            *lock(&self.ivars().kind) = kind;
+        }
+    }
+);
+
+impl SimHeapDescriptor {
+    pub(crate) fn settings(&self) -> (usize, MTLResourceOptions, MTLHeapType) {
+        let settings = self.ivars();
+        (
+            *lock(&settings.size),
+            *lock(&settings.options),
+            *lock(&settings.kind),
+        )
+    }
+}
+
 /// A command buffer descriptor's settings.
 pub struct CommandBufferSettings {
     retains: Mutex<bool>,
@@ -116,6 +236,73 @@ impl SimCommandBufferDescriptor {
         *lock(&self.ivars().retains)
     }
 }
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLComputePassDescriptor"]
+    #[ivars = Mutex<usize>]
+    /// The class behind `MTLComputePassDescriptor`.
+    pub struct SimComputePassDescriptor;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimComputePassDescriptor {}
+
+    impl SimComputePassDescriptor {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(Mutex::new(0))), init] }
+        }
+
+        #[unsafe(method_id(computePassDescriptor))]
+        fn descriptor() -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(Self::alloc().set_ivars(Mutex::new(0))), init] }
+        }
+
+        #[unsafe(method(dispatchType))]
+        fn dispatch_type(&self) -> MTLDispatchType {
+            self.dispatch()
+        }
+
+        #[unsafe(method(setDispatchType:))]
+        fn set_dispatch_type(&self, dispatch: MTLDispatchType) {
+            *lock(self.ivars()) = dispatch.0;
+        }
+    }
+);
+
+impl SimComputePassDescriptor {
+    pub(crate) fn dispatch(&self) -> MTLDispatchType {
+        MTLDispatchType(*lock(self.ivars()))
+    }
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLBlitPassDescriptor"]
+    /// The class behind `MTLBlitPassDescriptor`: it has nothing to set but counters.
+    pub struct SimBlitPassDescriptor;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimBlitPassDescriptor {}
+
+    impl SimBlitPassDescriptor {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(())), init] }
+        }
+
+        #[unsafe(method_id(blitPassDescriptor))]
+        fn descriptor() -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(Self::alloc().set_ivars(())), init] }
+        }
+    }
+);
 
 /// Compile options' settings.
 pub struct CompileSettings {

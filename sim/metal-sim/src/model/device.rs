@@ -2,8 +2,10 @@
 //! answers are those of an M2, the most common kind of machine among users.
 
 use super::buffer::{BufferCore, SimBuffer};
-use super::event::{SimEvent, SimSharedEvent};
+use super::descriptors::SimHeapDescriptor;
+use super::event::{SimEvent, SimSharedEvent, SimSharedEventHandle};
 use super::fence::SimFence;
+use super::heap::{self, SimHeap};
 use super::queue::SimQueue;
 use super::residency::SimResidencySet;
 use super::{descriptors, library};
@@ -16,7 +18,7 @@ use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
 use objc2_foundation::{NSArray, NSError, NSString, NSURL};
-use objc2_metal::{MTLDevice, MTLGPUFamily, MTLResourceOptions, MTLSize};
+use objc2_metal::{MTLDevice, MTLGPUFamily, MTLResourceOptions, MTLSize, MTLSizeAndAlign};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -144,6 +146,14 @@ define_class!(
             Some(SimSharedEvent::new(self))
         }
 
+        #[unsafe(method_id(newSharedEventWithHandle:))]
+        fn new_shared_event_with(
+            &self,
+            handle: &SimSharedEventHandle,
+        ) -> Option<Retained<SimSharedEvent>> {
+            Some(handle.event().retain())
+        }
+
         #[unsafe(method_id(newBufferWithLength:options:))]
         fn new_buffer(
             &self,
@@ -174,6 +184,20 @@ define_class!(
         ) -> Option<Retained<SimBuffer>> {
             // SAFETY: the method's contract: valid until the deallocator was called.
             unsafe { self.buffer_no_copy(bytes, length, options, deallocator) }
+        }
+
+        #[unsafe(method_id(newHeapWithDescriptor:))]
+        fn new_heap(&self, descriptor: &SimHeapDescriptor) -> Option<Retained<SimHeap>> {
+            SimHeap::new(self, descriptor)
+        }
+
+        #[unsafe(method(heapBufferSizeAndAlignWithLength:options:))]
+        fn heap_size_and_align(
+            &self,
+            length: usize,
+            _options: MTLResourceOptions,
+        ) -> MTLSizeAndAlign {
+            MTLSizeAndAlign { size: length.next_multiple_of(heap::ALIGN), align: heap::ALIGN }
         }
 
         #[unsafe(method_id(newResidencySetWithDescriptor:error:))]

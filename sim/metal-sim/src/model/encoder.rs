@@ -66,6 +66,18 @@ impl EncoderCore {
         });
     }
 
+    /// Later work of this pass waits for everything that the queue was given before.
+    pub(crate) fn queue_barrier(&self) {
+        Work {
+            barriers: 1,
+            ..Work::default()
+        }
+        .add();
+        self.record("barrierAfterQueueStages:beforeStages:", |pass| {
+            pass.steps.push(Step::QueueBarrier);
+        });
+    }
+
     pub(crate) fn wait_for(&self, fence: &SimFence) {
         self.check_fence(fence, "waitForFence:");
         self.record("waitForFence:", |pass| {
@@ -192,6 +204,15 @@ macro_rules! encoder_class {
                 #[unsafe(method(popDebugGroup))]
                 fn pop_debug_group(&self) {
                     self.$encoder().record("popDebugGroup", |_| ());
+                }
+
+                #[unsafe(method(barrierAfterQueueStages:beforeStages:))]
+                fn barrier_after_queue(
+                    &self,
+                    _after: objc2_metal::MTLStages,
+                    _before: objc2_metal::MTLStages,
+                ) {
+                    self.$encoder().queue_barrier();
                 }
 
                 #[unsafe(method(updateFence:))]

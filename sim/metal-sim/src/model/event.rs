@@ -3,19 +3,36 @@
 
 use super::Kept;
 use super::device::SimDevice;
+use crate::fault::fault;
 use crate::gpu::Gpu;
 use crate::lock;
-use objc2::rc::Retained;
-use objc2::runtime::{NSObject, NSObjectProtocol};
+use block2::{DynBlock, RcBlock};
+use objc2::rc::{Allocated, Retained, Weak};
+use objc2::runtime::{NSObject, NSObjectProtocol, ProtocolObject};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
 use objc2_foundation::NSString;
 use objc2_metal::{MTLEvent, MTLSharedEvent};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+/// What a listener is to be told, and from which value on.
+struct Note {
+    at: u64,
+    block: RcBlock<NoteBlock>,
+}
+
+// SAFETY: Metal's contract has the program pass blocks that may run on another thread.
+unsafe impl Send for Note {}
+
+type NoteBlock = dyn Fn(NonNull<ProtocolObject<dyn MTLSharedEvent>>, u64);
 
 /// The state of an event.
 pub struct EventCore {
     value: Mutex<u64>,
+    notes: Mutex<Vec<Note>>,
+    /// The event object, for listeners; weak, because the object owns this.
+    object: OnceLock<WeakObject>,
     changed: Condvar,
     gpu: Arc<Gpu>,
     label: Mutex<Option<String>>,
@@ -25,6 +42,8 @@ impl EventCore {
     fn new(gpu: Arc<Gpu>) -> Arc<Self> {
         Arc::new(Self {
             value: Mutex::new(0),
+            notes: Mutex::default(),
+            object: OnceLock::new(),
             changed: Condvar::new(),
             gpu,
             label: Mutex::new(None),
@@ -41,6 +60,32 @@ impl EventCore {
         *lock(&self.value) = value;
         self.changed.notify_all();
         self.gpu.wake();
+        self.tell(value);
+    }
+
+    /// Tells the listeners whose value is reached, each once, on a thread of their own.
+    fn tell(&self, value: u64) {
+        let due: Vec<Note> = {
+            let mut notes = lock(&self.notes);
+            let (due, later) = notes.drain(..).partition(|note| note.at <= value);
+            *notes = later;
+            due
+        };
+        let object = self.object.get().and_then(|object| object.0.load());
+        let (false, Some(object)) = (due.is_empty(), object) else {
+            return;
+        };
+        let object = Kept(object);
+        let tell = move || {
+            let event: &ProtocolObject<dyn MTLSharedEvent> = ProtocolObject::from_ref(object.get());
+            for note in &due {
+                note.block.call((NonNull::from(event), value));
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("metal-sim listener".to_owned())
+            .spawn(tell);
+        thread.expect("a listener's thread starts");
     }
 
     /// Waits until the value is reached; false when the time ran out first.
@@ -52,6 +97,14 @@ impl EventCore {
         *waited.unwrap_or_else(PoisonError::into_inner).0 >= value
     }
 }
+
+/// A weak reference that may go to another thread.
+struct WeakObject(Weak<SimSharedEvent>);
+
+// SAFETY: loading a weak reference is atomic in this runtime.
+unsafe impl Send for WeakObject {}
+// SAFETY: as above.
+unsafe impl Sync for WeakObject {}
 
 /// An event's instance variables.
 pub struct Event {
@@ -152,5 +205,93 @@ event_class!(
                 .core
                 .wait(value, Duration::from_millis(timeout_ms))
         }
+
+        #[unsafe(method(notifyListener:atValue:block:))]
+        fn notify_listener(
+            &self,
+            _listener: &SimListener,
+            value: u64,
+            block: *mut DynBlock<NoteBlock>,
+        ) {
+            // SAFETY: the method's contract: a block.
+            unsafe { self.add_note(value, block) };
+        }
+
+        #[unsafe(method_id(newSharedEventHandle))]
+        fn new_handle(&self) -> Retained<SimSharedEventHandle> {
+            SimSharedEventHandle::new(self)
+        }
     }
 );
+
+impl SimSharedEvent {
+    /// # Safety
+    /// `block` is null or a block.
+    unsafe fn add_note(&self, at: u64, block: *mut DynBlock<NoteBlock>) {
+        // SAFETY: the caller's promise.
+        let Some(block) = (unsafe { RcBlock::copy(block) }) else {
+            fault("notifyListener:atValue:block:", "the block is nil");
+        };
+        let core = self.core();
+        core.object.get_or_init(|| WeakObject(Weak::from(self)));
+        lock(&core.notes).push(Note { at, block });
+        // It may be there already.
+        core.tell(core.value());
+    }
+}
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLSharedEventListener"]
+    /// The class behind `MTLSharedEventListener`. Listeners are told on threads of their own; a
+    /// dispatch queue to be told on is not simulated.
+    pub struct SimListener;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimListener {}
+
+    impl SimListener {
+        #[unsafe(method_id(init))]
+        fn init(this: Allocated<Self>) -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(this.set_ivars(())), init] }
+        }
+
+        #[unsafe(method_id(sharedListener))]
+        fn shared() -> Retained<Self> {
+            // SAFETY: NSObject's `init` has this signature.
+            unsafe { msg_send![super(Self::alloc().set_ivars(())), init] }
+        }
+    }
+);
+
+define_class!(
+    // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
+    #[unsafe(super(NSObject))]
+    #[name = "MTLSharedEventHandle"]
+    #[ivars = Kept<SimSharedEvent>]
+    /// The class behind `MTLSharedEventHandle`: an event on its way to another device object.
+    pub struct SimSharedEventHandle;
+
+    // SAFETY: no further requirements.
+    unsafe impl NSObjectProtocol for SimSharedEventHandle {}
+
+    impl SimSharedEventHandle {
+        #[unsafe(method_id(label))]
+        fn label(&self) -> Option<Retained<NSString>> {
+            lock(&self.event().core().label).as_deref().map(NSString::from_str)
+        }
+    }
+);
+
+impl SimSharedEventHandle {
+    fn new(event: &SimSharedEvent) -> Retained<Self> {
+        // SAFETY: NSObject's `init` has this signature.
+        unsafe { msg_send![super(Self::alloc().set_ivars(Kept::new(event))), init] }
+    }
+
+    pub(crate) fn event(&self) -> &SimSharedEvent {
+        self.ivars().get()
+    }
+}

@@ -11,7 +11,9 @@ pub mod device;
 pub mod encoder;
 pub mod event;
 pub mod fence;
+pub mod heap;
 pub mod library;
+mod not_simulated;
 pub mod queue;
 pub mod residency;
 
@@ -41,12 +43,17 @@ impl<T: Message> Kept<T> {
 }
 
 metal_sim_objc::link_class!(
+    MTL_BLIT_PASS_DESCRIPTOR = "MTLBlitPassDescriptor",
     MTL_CAPTURE_DESCRIPTOR = "MTLCaptureDescriptor",
     MTL_CAPTURE_MANAGER = "MTLCaptureManager",
     MTL_COMMAND_BUFFER_DESCRIPTOR = "MTLCommandBufferDescriptor",
     MTL_COMPILE_OPTIONS = "MTLCompileOptions",
+    MTL_COMPUTE_PASS_DESCRIPTOR = "MTLComputePassDescriptor",
     MTL_FUNCTION_CONSTANT_VALUES = "MTLFunctionConstantValues",
+    MTL_HEAP_DESCRIPTOR = "MTLHeapDescriptor",
     MTL_RESIDENCY_SET_DESCRIPTOR = "MTLResidencySetDescriptor",
+    MTL_SHARED_EVENT_HANDLE = "MTLSharedEventHandle",
+    MTL_SHARED_EVENT_LISTENER = "MTLSharedEventListener",
 );
 
 pub(crate) fn register() {
@@ -64,6 +71,7 @@ pub(crate) fn register() {
         (c"MTLFence", &[c"NSObject"]),
         (c"MTLEvent", &[c"NSObject"]),
         (c"MTLSharedEvent", &[c"MTLEvent"]),
+        (c"MTLHeap", &[c"MTLAllocation"]),
         (c"MTLResidencySet", &[c"NSObject"]),
         (c"MTLLibrary", &[c"NSObject"]),
         (c"MTLFunction", &[c"NSObject"]),
@@ -86,7 +94,20 @@ pub(crate) fn register() {
     let _ = (device::SimDevice::class(), device::SimArchitecture::class());
     let _ = (event::SimEvent::class(), event::SimSharedEvent::class());
     let _ = (fence::SimFence::class(), queue::SimQueue::class());
+    let _ = (
+        heap::SimHeap::class(),
+        descriptors::SimHeapDescriptor::class(),
+    );
+    let _ = (
+        event::SimListener::class(),
+        event::SimSharedEventHandle::class(),
+    );
     let _ = residency::SimResidencySet::class();
+    let _ = (
+        descriptors::SimComputePassDescriptor::class(),
+        descriptors::SimBlitPassDescriptor::class(),
+    );
+    not_simulated::register();
     // Devices live as long as the process; made now, they are in every census.
     device::devices();
 }

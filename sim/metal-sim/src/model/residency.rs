@@ -3,17 +3,22 @@
 use super::Kept;
 use super::device::SimDevice;
 use crate::lock;
+use metal_sim_objc::foundation::array;
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
-use objc2_foundation::NSString;
+use objc2_foundation::{NSArray, NSString};
 use objc2_metal::MTLResidencySet;
+use std::ptr::NonNull;
 use std::sync::Mutex;
 
 #[derive(Default)]
 struct State {
+    /// With the edits that no commit has made effective.
     edited: Vec<Kept<AnyObject>>,
-    committed: usize,
+    /// What the last commit made resident, and its bytes.
+    resident: Vec<Kept<AnyObject>>,
+    bytes: u64,
     label: Option<String>,
 }
 
@@ -61,12 +66,13 @@ define_class!(
 
         #[unsafe(method(removeAllocation:))]
         fn remove(&self, allocation: &AnyObject) {
-            lock(&self.ivars().state).edited.retain(|held| !std::ptr::eq(held.get(), allocation));
+            self.remove_one(allocation);
         }
 
         #[unsafe(method(removeAllAllocations))]
         fn remove_all(&self) {
-            lock(&self.ivars().state).edited.clear();
+            let removed = std::mem::take(&mut lock(&self.ivars().state).edited);
+            drop(removed);
         }
 
         #[unsafe(method(containsAllocation:))]
@@ -80,10 +86,36 @@ define_class!(
             lock(&self.ivars().state).edited.len()
         }
 
+        #[unsafe(method(allocatedSize))]
+        fn allocated_size(&self) -> u64 {
+            lock(&self.ivars().state).bytes
+        }
+
+        #[unsafe(method_id(allAllocations))]
+        fn all(&self) -> Retained<NSArray> {
+            let state = lock(&self.ivars().state);
+            array::new(state.edited.iter().map(|held| held.0.clone()).collect())
+        }
+
+        #[unsafe(method(addAllocations:count:))]
+        fn add_many(&self, allocations: *const NonNull<AnyObject>, count: usize) {
+            for at in 0..count {
+                // SAFETY: the method's contract: `count` allocations.
+                self.add_one(unsafe { (*allocations.add(at)).as_ref() });
+            }
+        }
+
+        #[unsafe(method(removeAllocations:count:))]
+        fn remove_many(&self, allocations: *const NonNull<AnyObject>, count: usize) {
+            for at in 0..count {
+                // SAFETY: as above.
+                self.remove_one(unsafe { (*allocations.add(at)).as_ref() });
+            }
+        }
+
         #[unsafe(method(commit))]
         fn commit(&self) {
-            let mut state = lock(&self.ivars().state);
-            state.committed = state.edited.len();
+            self.make_effective();
         }
     }
 );
@@ -105,6 +137,35 @@ impl SimResidencySet {
         };
         // SAFETY: NSObject's `init` has this signature.
         unsafe { msg_send![super(Self::alloc().set_ivars(set)), init] }
+    }
+
+    fn make_effective(&self) {
+        let mut state = lock(&self.ivars().state);
+        let kept: Vec<_> = state
+            .edited
+            .iter()
+            .map(|held| Kept::new(held.get()))
+            .collect();
+        let size = |held: &Kept<AnyObject>| -> usize {
+            // SAFETY: every allocation (buffer, heap) answers `allocatedSize`.
+            unsafe { msg_send![held.get(), allocatedSize] }
+        };
+        state.bytes = kept.iter().map(|held| size(held) as u64).sum();
+        let before = std::mem::replace(&mut state.resident, kept);
+        drop(state);
+        // The last share in an allocation may go here, so the lock is not held.
+        drop(before);
+    }
+
+    fn remove_one(&self, allocation: &AnyObject) {
+        let mut state = lock(&self.ivars().state);
+        let at = state
+            .edited
+            .iter()
+            .position(|held| std::ptr::eq(held.get(), allocation));
+        let removed = at.map(|at| state.edited.remove(at));
+        drop(state);
+        drop(removed);
     }
 
     fn add_one(&self, allocation: &AnyObject) {

@@ -108,14 +108,28 @@ impl View {
 
     /// Whether the views share bytes. Views of one buffer may lie between each other's rows.
     pub fn overlaps(&self, other: &View) -> bool {
-        let (left, right) = (self.range(), other.range());
-        let near = left.start < right.end && right.start < left.end;
-        if !near || !Arc::ptr_eq(&self.memory, &other.memory) {
+        // By address: buffers of a heap may share memory without being one.
+        let addresses = |view: &View, range: Range<usize>| {
+            let base = view.memory.base().addr();
+            base + range.start..base + range.end
+        };
+        let (left, right) = (
+            addresses(self, self.range()),
+            addresses(other, other.range()),
+        );
+        if left.start >= right.end || right.start >= left.end {
             return false;
         }
         let mut rows: Vec<(Range<usize>, bool)> = Vec::new();
-        rows.extend(self.row_ranges().map(|range| (range, true)));
-        rows.extend(other.row_ranges().map(|range| (range, false)));
+        rows.extend(
+            self.row_ranges()
+                .map(|range| (addresses(self, range), true)),
+        );
+        rows.extend(
+            other
+                .row_ranges()
+                .map(|range| (addresses(other, range), false)),
+        );
         rows.sort_by_key(|(range, _)| range.start);
         // Rows by start: one overlaps the other view if it starts before the furthest end
         // that the other view has reached.

@@ -1,0 +1,35 @@
+//! Promises of Metal itself, by subject.
+
+mod blits;
+mod buffers;
+mod command_buffers;
+mod compute;
+mod encoders;
+mod events;
+mod fences;
+mod heaps;
+mod residency;
+
+use crate::Case;
+
+pub(crate) const CASES: &[&[Case]] = &[
+    buffers::CASES,
+    heaps::CASES,
+    command_buffers::CASES,
+    encoders::CASES,
+    blits::CASES,
+    compute::CASES,
+    fences::CASES,
+    events::CASES,
+    residency::CASES,
+];
+
+/// Declares a module's cases: a name in words, what is promised, and the function.
+macro_rules! cases {
+    ($($name:literal: $expect:expr => $body:ident),* $(,)?) => {
+        pub(crate) const CASES: &[crate::Case] = &[
+            $(crate::Case { name: $name, expect: $expect, body: $body }),*
+        ];
+    };
+}
+pub(crate) use cases;

@@ -10,14 +10,35 @@ use crate::rules::rules;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long a thread looks again before it sleeps. Work comes and goes within microseconds,
+/// and waking a thread costs more than that.
+const PATIENCE: Duration = Duration::from_micros(40);
+
+/// Looks until `met`, for a short while; the processor goes to others in between.
+pub(crate) fn look_for(met: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if met() {
+            return true;
+        }
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+}
 
 /// A device's executor.
 #[derive(Default)]
 pub struct Gpu {
     lanes: Mutex<Vec<Lane>>,
     changed: Condvar,
+    /// Counts the changes, for the thread that looks before it sleeps.
+    changes: AtomicU64,
     started: OnceLock<()>,
 }
 
@@ -55,15 +76,20 @@ impl Gpu {
                 blocked_since: None,
             }),
         }
+        self.notify(lanes);
+    }
+
+    /// Counts a change, which takes the lock, so that the thread cannot miss it between its
+    /// last look and its sleep.
+    fn notify(&self, lanes: MutexGuard<'_, Vec<Lane>>) {
+        self.changes.fetch_add(1, Ordering::Release);
         drop(lanes);
         self.changed.notify_all();
     }
 
     /// Something that may let work go on has changed: a commit, or an event's value.
     pub(crate) fn wake(&self) {
-        // Taking the lock orders the change before the thread's next look.
-        drop(lock(&self.lanes));
-        self.changed.notify_all();
+        self.notify(lock(&self.lanes));
     }
 
     fn work(&self) {
@@ -111,6 +137,13 @@ impl Gpu {
                         earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
                     }
                 }
+            }
+            let seen = self.changes.load(Ordering::Acquire);
+            drop(lanes);
+            let changed = look_for(|| self.changes.load(Ordering::Acquire) != seen);
+            lanes = lock(&self.lanes);
+            if changed || self.changes.load(Ordering::Acquire) != seen {
+                continue;
             }
             lanes = match earliest {
                 Some(deadline) => {

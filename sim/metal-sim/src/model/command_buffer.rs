@@ -10,7 +10,7 @@ use super::event::{SimEvent, SimSharedEvent};
 use super::queue::{SimQueue, Slot};
 use crate::account::Work;
 use crate::fault::{fault, warn};
-use crate::gpu::{Progress, panic_text};
+use crate::gpu::{Progress, look_for, panic_text};
 use crate::lock;
 use crate::pass::{Item, Kind, Op, Pass};
 use crate::rules::{Verdict, rules};
@@ -257,9 +257,11 @@ impl CommandBufferCore {
                 format!("{} was not committed: the wait would never end", title()),
             );
         }
+        drop(state);
+        look_for(|| lock(&self.state).progress >= stage);
         let waited = self
             .changed
-            .wait_while(state, |state| state.progress < stage);
+            .wait_while(lock(&self.state), |state| state.progress < stage);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         let panic = state
             .failure

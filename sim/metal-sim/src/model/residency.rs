@@ -9,17 +9,86 @@ use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
 use objc2_foundation::{NSArray, NSString};
 use objc2_metal::MTLResidencySet;
+use std::collections::HashMap;
 use std::ptr::NonNull;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
+
+/// An allocation that was added, and what the commits so far made of it.
+struct Member {
+    object: Kept<AnyObject>,
+    bytes: u64,
+    /// The last commit had it in the set.
+    resident: bool,
+    /// Taken out since; it stays alive until the next commit.
+    removed: bool,
+}
 
 #[derive(Default)]
 struct State {
-    /// With the edits that no commit has made effective.
-    edited: Vec<Kept<AnyObject>>,
-    /// What the last commit made resident, and its bytes.
-    resident: Vec<Kept<AnyObject>>,
+    members: HashMap<usize, Member>,
+    /// Members that were edited since the last commit.
+    edited: Vec<usize>,
+    /// Bytes that the last commit made resident.
     bytes: u64,
     label: Option<String>,
+}
+
+impl State {
+    fn contains(&self, allocation: &AnyObject) -> bool {
+        let member = self.members.get(&std::ptr::from_ref(allocation).addr());
+        member.is_some_and(|member| !member.removed)
+    }
+
+    /// What is in the set, edits included.
+    fn present(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| !member.removed)
+    }
+
+    fn add(&mut self, allocation: &AnyObject) {
+        let key = std::ptr::from_ref(allocation).addr();
+        self.edited.push(key);
+        self.members
+            .entry(key)
+            .and_modify(|member| member.removed = false)
+            .or_insert_with(|| {
+                // SAFETY: every allocation (buffer, heap) answers `allocatedSize`.
+                let bytes: usize = unsafe { msg_send![allocation, allocatedSize] };
+                Member {
+                    object: Kept(allocation.retain()),
+                    bytes: bytes as u64,
+                    resident: false,
+                    removed: false,
+                }
+            });
+    }
+
+    /// Takes a member out. Returned is what no commit has seen, to be let go without the lock.
+    fn remove(&mut self, key: usize) -> Option<Member> {
+        let member = self.members.get_mut(&key)?;
+        if !member.resident {
+            return self.members.remove(&key);
+        }
+        member.removed = true;
+        self.edited.push(key);
+        None
+    }
+
+    /// Makes the edits effective; returned is what they took out.
+    fn commit(&mut self) -> Vec<Member> {
+        let mut gone = Vec::new();
+        for key in std::mem::take(&mut self.edited) {
+            let Some(member) = self.members.get_mut(&key) else {
+                continue;
+            };
+            if member.removed {
+                self.bytes -= member.bytes;
+                gone.extend(self.members.remove(&key));
+            } else if !std::mem::replace(&mut member.resident, true) {
+                self.bytes += member.bytes;
+            }
+        }
+        gone
+    }
 }
 
 /// A residency set's instance variables.
@@ -61,48 +130,20 @@ define_class!(
 
         #[unsafe(method(addAllocation:))]
         fn add(&self, allocation: &AnyObject) {
-            self.add_one(allocation);
-        }
-
-        #[unsafe(method(removeAllocation:))]
-        fn remove(&self, allocation: &AnyObject) {
-            self.remove_one(allocation);
-        }
-
-        #[unsafe(method(removeAllAllocations))]
-        fn remove_all(&self) {
-            let removed = std::mem::take(&mut lock(&self.ivars().state).edited);
-            drop(removed);
-        }
-
-        #[unsafe(method(containsAllocation:))]
-        fn contains(&self, allocation: &AnyObject) -> bool {
-            let state = lock(&self.ivars().state);
-            state.edited.iter().any(|held| std::ptr::eq(held.get(), allocation))
-        }
-
-        #[unsafe(method(allocationCount))]
-        fn count(&self) -> usize {
-            lock(&self.ivars().state).edited.len()
-        }
-
-        #[unsafe(method(allocatedSize))]
-        fn allocated_size(&self) -> u64 {
-            lock(&self.ivars().state).bytes
-        }
-
-        #[unsafe(method_id(allAllocations))]
-        fn all(&self) -> Retained<NSArray> {
-            let state = lock(&self.ivars().state);
-            array::new(state.edited.iter().map(|held| held.0.clone()).collect())
+            self.state().add(allocation);
         }
 
         #[unsafe(method(addAllocations:count:))]
         fn add_many(&self, allocations: *const NonNull<AnyObject>, count: usize) {
             for at in 0..count {
                 // SAFETY: the method's contract: `count` allocations.
-                self.add_one(unsafe { (*allocations.add(at)).as_ref() });
+                self.state().add(unsafe { (*allocations.add(at)).as_ref() });
             }
+        }
+
+        #[unsafe(method(removeAllocation:))]
+        fn remove(&self, allocation: &AnyObject) {
+            self.remove_one(allocation);
         }
 
         #[unsafe(method(removeAllocations:count:))]
@@ -111,6 +152,31 @@ define_class!(
                 // SAFETY: as above.
                 self.remove_one(unsafe { (*allocations.add(at)).as_ref() });
             }
+        }
+
+        #[unsafe(method(removeAllAllocations))]
+        fn remove_all(&self) {
+            self.remove_everything();
+        }
+
+        #[unsafe(method(containsAllocation:))]
+        fn contains(&self, allocation: &AnyObject) -> bool {
+            self.state().contains(allocation)
+        }
+
+        #[unsafe(method(allocationCount))]
+        fn count(&self) -> usize {
+            self.state().present().count()
+        }
+
+        #[unsafe(method_id(allAllocations))]
+        fn all(&self) -> Retained<NSArray> {
+            array::new(self.state().present().map(|member| member.object.0.clone()).collect())
+        }
+
+        #[unsafe(method(allocatedSize))]
+        fn allocated_size(&self) -> u64 {
+            self.state().bytes
         }
 
         #[unsafe(method(commit))]
@@ -139,43 +205,30 @@ impl SimResidencySet {
         unsafe { msg_send![super(Self::alloc().set_ivars(set)), init] }
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.ivars().state)
+    }
+
+    // In the three below, the last share in an allocation may go, so the lock is not held.
+
     fn make_effective(&self) {
-        let mut state = lock(&self.ivars().state);
-        let kept: Vec<_> = state
-            .edited
-            .iter()
-            .map(|held| Kept::new(held.get()))
-            .collect();
-        let size = |held: &Kept<AnyObject>| -> usize {
-            // SAFETY: every allocation (buffer, heap) answers `allocatedSize`.
-            unsafe { msg_send![held.get(), allocatedSize] }
-        };
-        state.bytes = kept.iter().map(|held| size(held) as u64).sum();
-        let before = std::mem::replace(&mut state.resident, kept);
-        drop(state);
-        // The last share in an allocation may go here, so the lock is not held.
-        drop(before);
+        let gone = self.state().commit();
+        drop(gone);
     }
 
     fn remove_one(&self, allocation: &AnyObject) {
-        let mut state = lock(&self.ivars().state);
-        let at = state
-            .edited
-            .iter()
-            .position(|held| std::ptr::eq(held.get(), allocation));
-        let removed = at.map(|at| state.edited.remove(at));
-        drop(state);
-        drop(removed);
+        let gone = self.state().remove(std::ptr::from_ref(allocation).addr());
+        drop(gone);
     }
 
-    fn add_one(&self, allocation: &AnyObject) {
-        let mut state = lock(&self.ivars().state);
-        if !state
-            .edited
-            .iter()
-            .any(|held| std::ptr::eq(held.get(), allocation))
-        {
-            state.edited.push(Kept(allocation.retain()));
-        }
+    fn remove_everything(&self) {
+        let mut state = self.state();
+        let keys: Vec<usize> = state.members.keys().copied().collect();
+        let gone: Vec<_> = keys
+            .into_iter()
+            .filter_map(|key| state.remove(key))
+            .collect();
+        drop(state);
+        drop(gone);
     }
 }

@@ -8,6 +8,7 @@ mod encoders;
 mod events;
 mod fences;
 mod heaps;
+mod nil;
 mod residency;
 
 use crate::Case;
@@ -22,6 +23,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     fences::CASES,
     events::CASES,
     residency::CASES,
+    nil::CASES,
 ];
 
 /// Declares a module's cases: a name in words, what is promised, and the function.

@@ -3,6 +3,7 @@
 use super::buffer::SimBuffer;
 use super::command_buffer::SimCommandBuffer;
 use super::encoder::EncoderCore;
+use super::given;
 use crate::encoder_class;
 use crate::fault::{fault, warn};
 use crate::pass::{Access, Kind, Op};
@@ -20,19 +21,30 @@ encoder_class!(
     ivars,
     {
         #[unsafe(method(fillBuffer:range:value:))]
-        fn fill_buffer(&self, buffer: &SimBuffer, range: NSRange, value: u8) {
+        fn fill_buffer(&self, buffer: Option<&SimBuffer>, range: NSRange, value: u8) {
+            let buffer = given(buffer, "fillBuffer:range:value:", "buffer");
             self.fill(buffer, range, value);
         }
 
         #[unsafe(method(copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:))]
         fn copy_from_buffer(
             &self,
-            source: &SimBuffer,
+            source: Option<&SimBuffer>,
             source_offset: usize,
-            destination: &SimBuffer,
+            destination: Option<&SimBuffer>,
             destination_offset: usize,
             size: usize,
         ) {
+            let source = given(
+                source,
+                "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:",
+                "source",
+            );
+            let destination = given(
+                destination,
+                "copyFromBuffer:sourceOffset:toBuffer:destinationOffset:size:",
+                "destination",
+            );
             self.copy(
                 (source, source_offset),
                 (destination, destination_offset),
@@ -41,7 +53,8 @@ encoder_class!(
         }
 
         #[unsafe(method(synchronizeResource:))]
-        fn synchronize_resource(&self, resource: &SimBuffer) {
+        fn synchronize_resource(&self, resource: Option<&SimBuffer>) {
+            let resource = given(resource, "synchronizeResource:", "resource");
             self.synchronize(resource);
         }
     }

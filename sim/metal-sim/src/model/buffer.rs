@@ -234,7 +234,7 @@ define_class!(
         }
 
         #[unsafe(method(addDebugMarker:range:))]
-        fn add_debug_marker(&self, _marker: &NSString, _range: NSRange) {}
+        fn add_debug_marker(&self, _marker: Option<&NSString>, _range: NSRange) {}
 
         #[unsafe(method(removeAllDebugMarkers))]
         fn remove_all_debug_markers(&self) {}

@@ -36,7 +36,7 @@ define_class!(
         }
 
         #[unsafe(method(startCaptureWithDescriptor:error:))]
-        fn start(&self, _descriptor: &SimCaptureDescriptor, error: *mut *mut NSError) -> bool {
+        fn start(&self, _descriptor: Option<&SimCaptureDescriptor>, error: *mut *mut NSError) -> bool {
             // SAFETY: the method's contract: null or a place for an error.
             unsafe { refuse(error) }
         }

@@ -1,13 +1,13 @@
 //! `MTLCommandBuffer`: recorded passes on their way through enqueue, commit, execution and
 //! completion. Misuse that a Mac aborts on is a fault here, at the call that is wrong.
 
-use super::Kept;
 use super::blit::SimBlitEncoder;
 use super::compute::SimComputeEncoder;
 use super::descriptors::{SimBlitPassDescriptor, SimComputePassDescriptor};
 use super::device::SimDevice;
 use super::event::{SimEvent, SimSharedEvent};
 use super::queue::{SimQueue, Slot};
+use super::{Kept, given};
 use crate::account::Work;
 use crate::fault::{fault, warn};
 use crate::gpu::{Progress, look_for, panic_text};
@@ -430,8 +430,9 @@ define_class!(
         #[unsafe(method_id(computeCommandEncoderWithDescriptor:))]
         fn compute_command_encoder_described(
             &self,
-            descriptor: &SimComputePassDescriptor,
+            descriptor: Option<&SimComputePassDescriptor>,
         ) -> Option<Retained<SimComputeEncoder>> {
+ let descriptor = given(descriptor, "computeCommandEncoderWithDescriptor:", "descriptor");
             self.open("computeCommandEncoderWithDescriptor:", Kind::ConcurrentCompute);
             Some(SimComputeEncoder::new(self, descriptor.dispatch()))
         }
@@ -439,24 +440,27 @@ define_class!(
         #[unsafe(method_id(blitCommandEncoderWithDescriptor:))]
         fn blit_command_encoder_described(
             &self,
-            _descriptor: &SimBlitPassDescriptor,
+            _descriptor: Option<&SimBlitPassDescriptor>,
         ) -> Option<Retained<SimBlitEncoder>> {
             self.open("blitCommandEncoderWithDescriptor:", Kind::Blit);
             Some(SimBlitEncoder::new(self))
         }
 
         #[unsafe(method(encodeWaitForEvent:value:))]
-        fn encode_wait(&self, event: &AnyObject, value: u64) {
+        fn encode_wait(&self, event: Option<&AnyObject>, value: u64) {
+ let event = given(event, "encodeWaitForEvent:value:", "event");
             self.encode_event("encodeWaitForEvent:value:", event, value, Item::Wait);
         }
 
         #[unsafe(method(encodeSignalEvent:value:))]
-        fn encode_signal(&self, event: &AnyObject, value: u64) {
+        fn encode_signal(&self, event: Option<&AnyObject>, value: u64) {
+ let event = given(event, "encodeSignalEvent:value:", "event");
             self.encode_event("encodeSignalEvent:value:", event, value, Item::Signal);
         }
 
         #[unsafe(method(useResidencySet:))]
-        fn use_residency_set(&self, set: &AnyObject) {
+        fn use_residency_set(&self, set: Option<&AnyObject>) {
+ let set = given(set, "useResidencySet:", "set");
             self.core().keep(set);
         }
 
@@ -469,7 +473,7 @@ define_class!(
         }
 
         #[unsafe(method(pushDebugGroup:))]
-        fn push_debug_group(&self, _text: &NSString) {}
+        fn push_debug_group(&self, _text: Option<&NSString>) {}
 
         #[unsafe(method(popDebugGroup))]
         fn pop_debug_group(&self) {}

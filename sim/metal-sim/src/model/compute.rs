@@ -2,10 +2,10 @@
 //! and pipelines need compiled kernels, which this simulator does not have yet: until then a
 //! dispatch is a fault that says so.
 
-use super::Kept;
 use super::buffer::SimBuffer;
 use super::command_buffer::SimCommandBuffer;
 use super::encoder::EncoderCore;
+use super::{Kept, given};
 use crate::encoder_class;
 use crate::fault::fault;
 use crate::lock;
@@ -90,7 +90,8 @@ encoder_class!(
         }
 
         #[unsafe(method(useResource:usage:))]
-        fn use_resource(&self, resource: &AnyObject, _usage: MTLResourceUsage) {
+        fn use_resource(&self, resource: Option<&AnyObject>, _usage: MTLResourceUsage) {
+            let resource = given(resource, "useResource:usage:", "resource");
             self.encoder().record("useResource:usage:", |_| ());
             self.encoder().buffer().core().keep(resource);
         }
@@ -107,7 +108,8 @@ encoder_class!(
         }
 
         #[unsafe(method(useHeap:))]
-        fn use_heap(&self, heap: &AnyObject) {
+        fn use_heap(&self, heap: Option<&AnyObject>) {
+            let heap = given(heap, "useHeap:", "heap");
             self.encoder().record("useHeap:", |_| ());
             self.encoder().buffer().core().keep(heap);
         }
@@ -138,7 +140,12 @@ encoder_class!(
         }
 
         #[unsafe(method(dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:))]
-        fn dispatch_indirect(&self, _groups: &SimBuffer, _offset: usize, _threads: MTLSize) {
+        fn dispatch_indirect(
+            &self,
+            _groups: Option<&SimBuffer>,
+            _offset: usize,
+            _threads: MTLSize,
+        ) {
             self.refuse_dispatch("dispatchThreadgroupsWithIndirectBuffer:");
         }
 

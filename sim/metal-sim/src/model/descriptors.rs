@@ -1,5 +1,6 @@
 //! Descriptor objects: bags of settings that something else is made from.
 
+use super::given;
 use crate::lock;
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
@@ -420,7 +421,8 @@ define_class!(
         }
 
         #[unsafe(method(setConstantValue:type:withName:))]
-        fn set_named(&self, value: *const c_void, kind: MTLDataType, name: &NSString) {
+        fn set_named(&self, value: *const c_void, kind: MTLDataType, name: Option<&NSString>) {
+ let name = given(name, "setConstantValue:type:withName:", "name");
             // SAFETY: the method's contract: a value of that type.
             let bytes = unsafe { constant_bytes(value, kind) };
             lock(&self.ivars().by_name).insert(name.to_string(), (kind, bytes));

@@ -5,6 +5,7 @@ use super::buffer::{BufferCore, SimBuffer};
 use super::descriptors::SimHeapDescriptor;
 use super::event::{SimEvent, SimSharedEvent, SimSharedEventHandle};
 use super::fence::SimFence;
+use super::given;
 use super::heap::{self, SimHeap};
 use super::queue::SimQueue;
 use super::residency::SimResidencySet;
@@ -149,8 +150,9 @@ define_class!(
         #[unsafe(method_id(newSharedEventWithHandle:))]
         fn new_shared_event_with(
             &self,
-            handle: &SimSharedEventHandle,
+            handle: Option<&SimSharedEventHandle>,
         ) -> Option<Retained<SimSharedEvent>> {
+ let handle = given(handle, "newSharedEventWithHandle:", "handle");
             Some(handle.event().retain())
         }
 
@@ -187,7 +189,8 @@ define_class!(
         }
 
         #[unsafe(method_id(newHeapWithDescriptor:))]
-        fn new_heap(&self, descriptor: &SimHeapDescriptor) -> Option<Retained<SimHeap>> {
+        fn new_heap(&self, descriptor: Option<&SimHeapDescriptor>) -> Option<Retained<SimHeap>> {
+ let descriptor = given(descriptor, "newHeapWithDescriptor:", "descriptor");
             SimHeap::new(self, descriptor)
         }
 
@@ -203,16 +206,17 @@ define_class!(
         #[unsafe(method_id(newResidencySetWithDescriptor:error:))]
         fn new_residency_set(
             &self,
-            descriptor: &descriptors::SimResidencySetDescriptor,
+            descriptor: Option<&descriptors::SimResidencySetDescriptor>,
             _error: *mut *mut NSError,
         ) -> Option<Retained<SimResidencySet>> {
+ let descriptor = given(descriptor, "newResidencySetWithDescriptor:error:", "descriptor");
             Some(SimResidencySet::new(self, descriptor.label_text()))
         }
 
         #[unsafe(method_id(newLibraryWithSource:options:error:))]
         fn new_library_with_source(
             &self,
-            _source: &NSString,
+            _source: Option<&NSString>,
             _options: Option<&descriptors::SimCompileOptions>,
             error: *mut *mut NSError,
         ) -> Option<Retained<AnyObject>> {
@@ -223,7 +227,7 @@ define_class!(
         #[unsafe(method_id(newLibraryWithURL:error:))]
         fn new_library_with_url(
             &self,
-            _url: &NSURL,
+            _url: Option<&NSURL>,
             error: *mut *mut NSError,
         ) -> Option<Retained<AnyObject>> {
             // SAFETY: as above.

@@ -192,12 +192,12 @@ macro_rules! encoder_class {
                 }
 
                 #[unsafe(method(insertDebugSignpost:))]
-                fn insert_debug_signpost(&self, _text: &NSString) {
+                fn insert_debug_signpost(&self, _text: Option<&NSString>) {
                     self.$encoder().record("insertDebugSignpost:", |_| ());
                 }
 
                 #[unsafe(method(pushDebugGroup:))]
-                fn push_debug_group(&self, _text: &NSString) {
+                fn push_debug_group(&self, _text: Option<&NSString>) {
                     self.$encoder().record("pushDebugGroup:", |_| ());
                 }
 
@@ -216,12 +216,14 @@ macro_rules! encoder_class {
                 }
 
                 #[unsafe(method(updateFence:))]
-                fn update_fence(&self, fence: &$crate::model::fence::SimFence) {
+                fn update_fence(&self, fence: Option<&$crate::model::fence::SimFence>) {
+ let fence = $crate::model::given(fence, "updateFence:", "fence");
                     self.$encoder().update(fence);
                 }
 
                 #[unsafe(method(waitForFence:))]
-                fn wait_for_fence(&self, fence: &$crate::model::fence::SimFence) {
+                fn wait_for_fence(&self, fence: Option<&$crate::model::fence::SimFence>) {
+ let fence = $crate::model::given(fence, "waitForFence:", "fence");
                     self.$encoder().wait_for(fence);
                 }
 

@@ -209,7 +209,7 @@ event_class!(
         #[unsafe(method(notifyListener:atValue:block:))]
         fn notify_listener(
             &self,
-            _listener: &SimListener,
+            _listener: Option<&SimListener>,
             value: u64,
             block: *mut DynBlock<NoteBlock>,
         ) {

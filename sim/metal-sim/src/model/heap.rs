@@ -142,7 +142,7 @@ define_class!(
         }
 
         #[unsafe(method_id(newTextureWithDescriptor:))]
-        fn new_texture(&self, _descriptor: &AnyObject) -> Option<Retained<AnyObject>> {
+        fn new_texture(&self, _descriptor: Option<&AnyObject>) -> Option<Retained<AnyObject>> {
             fault("not simulated", "-[MTLHeap newTextureWithDescriptor:]: there are no textures")
         }
     }

@@ -111,3 +111,10 @@ pub(crate) fn register() {
     // Devices live as long as the process; made now, they are in every census.
     device::devices();
 }
+
+/// An argument that must not be nil; Metal's debug layer stops the process on one, and so does
+/// this, with its name.
+pub(crate) fn given<'a, T: ?Sized>(argument: Option<&'a T>, call: &str, name: &str) -> &'a T {
+    argument
+        .unwrap_or_else(|| crate::fault::fault("nil argument", format!("{call}: {name} is nil")))
+}

@@ -1,11 +1,11 @@
 //! `MTLCommandQueue`: where command buffers come from, in what order they run, and how many
 //! may be under way.
 
-use super::Kept;
 use super::command_buffer::SimCommandBuffer;
 use super::descriptors::SimCommandBufferDescriptor;
 use super::device::SimDevice;
 use super::residency::SimResidencySet;
+use super::{Kept, given};
 use crate::fault::fault;
 use crate::lock;
 use objc2::rc::Retained;
@@ -110,18 +110,21 @@ define_class!(
         #[unsafe(method_id(commandBufferWithDescriptor:))]
         fn command_buffer_with(
             &self,
-            descriptor: &SimCommandBufferDescriptor,
+            descriptor: Option<&SimCommandBufferDescriptor>,
         ) -> Option<Retained<SimCommandBuffer>> {
+ let descriptor = given(descriptor, "commandBufferWithDescriptor:", "descriptor");
             Some(self.new_command_buffer(descriptor.retains()))
         }
 
         #[unsafe(method(addResidencySet:))]
-        fn add_residency_set(&self, set: &SimResidencySet) {
+        fn add_residency_set(&self, set: Option<&SimResidencySet>) {
+ let set = given(set, "addResidencySet:", "set");
             lock(&self.ivars().resident).push(Kept::new(set));
         }
 
         #[unsafe(method(removeResidencySet:))]
-        fn remove_residency_set(&self, set: &SimResidencySet) {
+        fn remove_residency_set(&self, set: Option<&SimResidencySet>) {
+ let set = given(set, "removeResidencySet:", "set");
             lock(&self.ivars().resident).retain(|held| !std::ptr::eq(held.get(), set));
         }
     }

@@ -1,7 +1,7 @@
 //! `MTLResidencySet`: the allocations that are kept resident. Edits take effect at `commit`.
 
-use super::Kept;
 use super::device::SimDevice;
+use super::{Kept, given};
 use crate::lock;
 use metal_sim_objc::foundation::array;
 use objc2::rc::Retained;
@@ -129,7 +129,8 @@ define_class!(
         fn end_residency(&self) {}
 
         #[unsafe(method(addAllocation:))]
-        fn add(&self, allocation: &AnyObject) {
+        fn add(&self, allocation: Option<&AnyObject>) {
+ let allocation = given(allocation, "addAllocation:", "allocation");
             self.state().add(allocation);
         }
 
@@ -142,7 +143,8 @@ define_class!(
         }
 
         #[unsafe(method(removeAllocation:))]
-        fn remove(&self, allocation: &AnyObject) {
+        fn remove(&self, allocation: Option<&AnyObject>) {
+ let allocation = given(allocation, "removeAllocation:", "allocation");
             self.remove_one(allocation);
         }
 
@@ -160,7 +162,8 @@ define_class!(
         }
 
         #[unsafe(method(containsAllocation:))]
-        fn contains(&self, allocation: &AnyObject) -> bool {
+        fn contains(&self, allocation: Option<&AnyObject>) -> bool {
+ let allocation = given(allocation, "containsAllocation:", "allocation");
             self.state().contains(allocation)
         }
 

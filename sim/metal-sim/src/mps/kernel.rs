@@ -4,9 +4,9 @@ use super::matrix::SimMatrix;
 use super::view::View;
 use crate::fault::{fault, warn};
 use crate::lock;
-use crate::model::Kept;
 use crate::model::command_buffer::SimCommandBuffer;
 use crate::model::device::SimDevice;
+use crate::model::{Kept, given};
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{DefinedClass, Message, define_class, msg_send};
@@ -35,7 +35,8 @@ define_class!(
 
     impl SimKernel {
         #[unsafe(method_id(initWithDevice:))]
-        fn init_with_device(this: Allocated<Self>, device: &SimDevice) -> Retained<Self> {
+        fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
+ let device = given(device, "initWithDevice:", "device");
             let kernel = Kernel {
                 device: Kept::new(device),
                 options: Mutex::new(MPSKernelOptions::None),
@@ -202,7 +203,8 @@ define_class!(
 
     impl SimUnaryKernel {
         #[unsafe(method_id(initWithDevice:))]
-        fn init_with_device(this: Allocated<Self>, device: &SimDevice) -> Retained<Self> {
+        fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
+ let device = given(device, "initWithDevice:", "device");
             let settings = Unary { source: ORIGIN, result: ORIGIN, batch: Batch::ALL };
             // SAFETY: MPSKernel's designated initialiser has this signature.
             unsafe { msg_send![super(this.set_ivars(Mutex::new(settings))), initWithDevice: device] }
@@ -269,7 +271,8 @@ define_class!(
 
     impl SimBinaryKernel {
         #[unsafe(method_id(initWithDevice:))]
-        fn init_with_device(this: Allocated<Self>, device: &SimDevice) -> Retained<Self> {
+        fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
+ let device = given(device, "initWithDevice:", "device");
             let settings =
                 Binary { primary: ORIGIN, secondary: ORIGIN, result: ORIGIN, batch: Batch::ALL };
             // SAFETY: MPSKernel's designated initialiser has this signature.

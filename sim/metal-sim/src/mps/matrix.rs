@@ -4,9 +4,9 @@ use super::data_type::Element;
 use super::view::View;
 use crate::fault::{fault, warn};
 use crate::lock;
-use crate::model::Kept;
 use crate::model::buffer::{BufferCore, SimBuffer};
 use crate::model::device::SimDevice;
+use crate::model::{Kept, given};
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
@@ -258,8 +258,9 @@ define_class!(
         fn init_with_buffer(
             this: Allocated<Self>,
             buffer: Option<&SimBuffer>,
-            descriptor: &SimMatrixDescriptor,
+            descriptor: Option<&SimMatrixDescriptor>,
         ) -> Retained<Self> {
+ let descriptor = given(descriptor, "initWithBuffer:descriptor:", "descriptor");
             init_over(this, buffer, 0, descriptor.shape())
         }
 
@@ -268,17 +269,20 @@ define_class!(
             this: Allocated<Self>,
             buffer: Option<&SimBuffer>,
             offset: usize,
-            descriptor: &SimMatrixDescriptor,
+            descriptor: Option<&SimMatrixDescriptor>,
         ) -> Retained<Self> {
+ let descriptor = given(descriptor, "initWithBuffer:offset:descriptor:", "descriptor");
             init_over(this, buffer, offset, descriptor.shape())
         }
 
         #[unsafe(method_id(initWithDevice:descriptor:))]
         fn init_with_device(
             this: Allocated<Self>,
-            device: &SimDevice,
-            descriptor: &SimMatrixDescriptor,
+            device: Option<&SimDevice>,
+            descriptor: Option<&SimMatrixDescriptor>,
         ) -> Retained<Self> {
+ let device = given(device, "initWithDevice:descriptor:", "device");
+ let descriptor = given(descriptor, "initWithDevice:descriptor:", "descriptor");
             let shape = descriptor.shape();
             shape.check();
             let matrix =
@@ -338,7 +342,7 @@ define_class!(
         }
 
         #[unsafe(method(synchronizeOnCommandBuffer:))]
-        fn synchronize(&self, _buffer: &crate::model::command_buffer::SimCommandBuffer) {
+        fn synchronize(&self, _buffer: Option<&crate::model::command_buffer::SimCommandBuffer>) {
             // Only managed storage has a second copy to bring up to date (rule 12).
         }
     }

@@ -10,6 +10,7 @@ use crate::fault::fault;
 use crate::lock;
 use crate::model::command_buffer::SimCommandBuffer;
 use crate::model::device::SimDevice;
+use crate::model::given;
 use crate::pass::Op;
 use crate::rules::rules;
 use objc2::rc::{Allocated, Retained};
@@ -62,7 +63,7 @@ define_class!(
         #[unsafe(method_id(initWithDevice:transposeLeft:transposeRight:resultRows:resultColumns:interiorColumns:alpha:beta:))]
         fn init_full(
             this: Allocated<Self>,
-            device: &SimDevice,
+            device: Option<&SimDevice>,
             transpose_left: bool,
             transpose_right: bool,
             rows: usize,
@@ -71,6 +72,7 @@ define_class!(
             alpha: f64,
             beta: f64,
         ) -> Retained<Self> {
+ let device = given(device, "initWithDevice:transposeLeft:transposeRight:resultRows:resultColumns:interiorColumns:alpha:beta:", "device");
             let product =
                 Product { transpose_left, transpose_right, rows, columns, interior, alpha, beta };
             init(this, device, product)
@@ -79,11 +81,12 @@ define_class!(
         #[unsafe(method_id(initWithDevice:resultRows:resultColumns:interiorColumns:))]
         fn init_short(
             this: Allocated<Self>,
-            device: &SimDevice,
+            device: Option<&SimDevice>,
             rows: usize,
             columns: usize,
             interior: usize,
         ) -> Retained<Self> {
+ let device = given(device, "initWithDevice:resultRows:resultColumns:interiorColumns:", "device");
             let product = Product {
                 transpose_left: false,
                 transpose_right: false,
@@ -149,11 +152,15 @@ define_class!(
         #[unsafe(method(encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:))]
         fn encode(
             &self,
-            buffer: &SimCommandBuffer,
-            left: &SimMatrix,
-            right: &SimMatrix,
-            result: &SimMatrix,
+            buffer: Option<&SimCommandBuffer>,
+            left: Option<&SimMatrix>,
+            right: Option<&SimMatrix>,
+            result: Option<&SimMatrix>,
         ) {
+ let buffer = given(buffer, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "buffer");
+ let left = given(left, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "left");
+ let right = given(right, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "right");
+ let result = given(result, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "result");
             self.encode_to(buffer, left, right, result);
         }
     }

@@ -10,6 +10,7 @@ use crate::fault::fault;
 use crate::lock;
 use crate::model::command_buffer::SimCommandBuffer;
 use crate::model::device::SimDevice;
+use crate::model::given;
 use crate::pass::Op;
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
@@ -46,7 +47,8 @@ macro_rules! extent_class {
 
             impl $class {
                 #[unsafe(method_id(initWithDevice:))]
-                fn init_with_device(this: Allocated<Self>, device: &SimDevice) -> Retained<Self> {
+                fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
+ let device = given(device, "initWithDevice:", "device");
                     let this = this.set_ivars(Mutex::new(Extent::ALL));
                     // SAFETY: the superclass's initialiser has this signature.
                     unsafe { msg_send![super(this), initWithDevice: device] }
@@ -80,7 +82,27 @@ macro_rules! extent_class {
 
 extent_class!(SimSoftMax, "MPSMatrixSoftMax", SimUnaryKernel, {
     #[unsafe(method(encodeToCommandBuffer:inputMatrix:resultMatrix:))]
-    fn encode(&self, buffer: &SimCommandBuffer, input: &SimMatrix, result: &SimMatrix) {
+    fn encode(
+        &self,
+        buffer: Option<&SimCommandBuffer>,
+        input: Option<&SimMatrix>,
+        result: Option<&SimMatrix>,
+    ) {
+        let buffer = given(
+            buffer,
+            "encodeToCommandBuffer:inputMatrix:resultMatrix:",
+            "buffer",
+        );
+        let input = given(
+            input,
+            "encodeToCommandBuffer:inputMatrix:resultMatrix:",
+            "input",
+        );
+        let result = given(
+            result,
+            "encodeToCommandBuffer:inputMatrix:resultMatrix:",
+            "result",
+        );
         self.encode_to(buffer, input, result);
     }
 });
@@ -93,11 +115,31 @@ extent_class!(
         #[unsafe(method(encodeToCommandBuffer:gradientMatrix:forwardOutputMatrix:resultMatrix:))]
         fn encode(
             &self,
-            buffer: &SimCommandBuffer,
-            gradient: &SimMatrix,
-            output: &SimMatrix,
-            result: &SimMatrix,
+            buffer: Option<&SimCommandBuffer>,
+            gradient: Option<&SimMatrix>,
+            output: Option<&SimMatrix>,
+            result: Option<&SimMatrix>,
         ) {
+            let buffer = given(
+                buffer,
+                "encodeToCommandBuffer:gradientMatrix:forwardOutputMatrix:resultMatrix:",
+                "buffer",
+            );
+            let gradient = given(
+                gradient,
+                "encodeToCommandBuffer:gradientMatrix:forwardOutputMatrix:resultMatrix:",
+                "gradient",
+            );
+            let output = given(
+                output,
+                "encodeToCommandBuffer:gradientMatrix:forwardOutputMatrix:resultMatrix:",
+                "output",
+            );
+            let result = given(
+                result,
+                "encodeToCommandBuffer:gradientMatrix:forwardOutputMatrix:resultMatrix:",
+                "result",
+            );
             self.encode_to(buffer, gradient, output, result);
         }
     }
@@ -117,7 +159,8 @@ macro_rules! log_class {
 
             impl $class {
                 #[unsafe(method_id(initWithDevice:))]
-                fn init_with_device(this: Allocated<Self>, device: &SimDevice) -> Retained<Self> {
+                fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
+ let device = given(device, "initWithDevice:", "device");
                     // SAFETY: the superclass's initialiser has this signature.
                     unsafe { msg_send![super(this.set_ivars(())), initWithDevice: device] }
                 }

@@ -1,6 +1,7 @@
 //! Associated objects: values attached to an object under a key, released with it.
 
-use crate::object::{self, Object, objc_autorelease, objc_release, objc_retain};
+use crate::object::{self, Object};
+use crate::ownership::{objc_autorelease, objc_release, objc_retain};
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr;

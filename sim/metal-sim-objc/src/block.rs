@@ -1,21 +1,23 @@
-//! Blocks: closures with a C layout. A block begins on the stack, is copied to the heap by
-//! [`_Block_copy`] and counted there; a global block is never copied. Their classes are
-//! real, so a block can be retained, put into an array or asked for its class.
+//! Blocks: closures with a C layout. A block begins on the stack and is copied to the heap by
+//! [`_Block_copy`]; a global block is never copied. Their classes are real, so a block can be
+//! retained, put into an array or asked for its class. On the heap a block is an object like
+//! every other: counted, in the census, and known after its end.
 
-use crate::class::{self, CUSTOM_OWNERSHIP, Class};
-use crate::object::{Object, objc_release, objc_retain};
+use crate::class::{self, Class, UNCOUNTED};
+use crate::object::{self, Object};
+use crate::ownership::{objc_release, objc_retain};
 use crate::pool;
 use crate::selector::Sel;
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+/// A block as compilers lay it out; what it captured follows.
 #[repr(C)]
-struct Block {
+pub(crate) struct Block {
     isa: *const Class,
-    flags: c_int,
-    /// On the heap: the number of owners.
-    owners: AtomicI32,
+    pub(crate) flags: c_int,
+    reserved: c_int,
     invoke: *const c_void,
     descriptor: *const Descriptor,
 }
@@ -29,6 +31,8 @@ struct Descriptor {
 }
 
 const HAS_COPY: c_int = 1 << 25;
+/// The result is written to memory whose address is a hidden argument.
+pub(crate) const USES_STRET: c_int = 1 << 29;
 const HAS_SIGNATURE: c_int = 1 << 30;
 
 /// What a block's helpers say about a captured variable.
@@ -66,24 +70,39 @@ pub(crate) fn register() {
     let root = class::by_name(c"NSObject").expect("NSObject is registered first");
     let base = class::build(c"NSBlock", Some(root)).expect("registered once");
     class::register(base);
-    for (name, _) in classes {
+    for (name, symbol) in classes {
         let class = class::build(name, Some(base)).expect("registered once");
-        class.set(CUSTOM_OWNERSHIP);
-        for (name, imp, types) in [
-            (c"retain", retain as *const c_void, c"@@:"),
-            (c"copy", retain as *const c_void, c"@@:"),
-            (c"release", release as *const c_void, c"Vv@:"),
-            (c"autorelease", autorelease as *const c_void, c"@@:"),
-        ] {
-            class.add_method(Sel::new(name), imp, types);
+        class.add_method(Sel::new(c"copy"), copy as *const c_void, c"@@:");
+        if ptr::eq(symbol, &MALLOC) {
+            class.add_method(Sel::new(c"dealloc"), dealloc as *const c_void, c"v@:");
+        } else {
+            class.set(UNCOUNTED);
+            for (name, imp, types) in [
+                (c"retain", copy as *const c_void, c"@@:"),
+                (c"release", release as *const c_void, c"Vv@:"),
+                (c"autorelease", autorelease as *const c_void, c"@@:"),
+            ] {
+                class.add_method(Sel::new(name), imp, types);
+            }
         }
         class::register(class);
     }
 }
 
-unsafe extern "C-unwind" fn retain(block: *mut Object, _: Sel) -> *mut Object {
+unsafe extern "C-unwind" fn copy(block: *mut Object, _: Sel) -> *mut Object {
     // SAFETY: a method of the block classes, so the receiver is a block.
     unsafe { _Block_copy(block.cast()).cast() }
+}
+
+unsafe extern "C-unwind" fn dealloc(block: *mut Object, _: Sel) {
+    // SAFETY: sent to a block on the heap when its last owner is gone.
+    unsafe {
+        let block: *mut Block = block.cast();
+        if (*block).flags & HAS_COPY != 0 {
+            (helpers(block).1)(block);
+        }
+        object::free(block.cast());
+    }
 }
 
 unsafe extern "C-unwind" fn release(block: *mut Object, _: Sel) {
@@ -114,12 +133,8 @@ unsafe fn helpers(block: *const Block) -> (CopyHelper, DisposeHelper) {
     }
 }
 
-fn is_on_heap(block: &Block) -> bool {
-    ptr::eq(block.isa, &MALLOC)
-}
-
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn _Block_copy(block: *const c_void) -> *mut c_void {
+pub(crate) unsafe extern "C-unwind" fn _Block_copy(block: *const c_void) -> *mut c_void {
     let source: *const Block = block.cast();
     // SAFETY: the C contract: null or a block.
     unsafe {
@@ -130,41 +145,32 @@ unsafe extern "C-unwind" fn _Block_copy(block: *const c_void) -> *mut c_void {
             return block.cast_mut();
         }
         if is_on_heap(held) {
-            held.owners.fetch_add(1, Ordering::Relaxed);
+            object::retain_counted(block.cast_mut().cast());
             return block.cast_mut();
         }
         let size = (*held.descriptor).size;
-        let copy: *mut Block = libc::malloc(size).cast();
-        assert!(!copy.is_null(), "out of memory");
+        let copy: *mut Block = object::create(&MALLOC, size - MALLOC.instance_size()).cast();
         ptr::copy_nonoverlapping(source.cast::<u8>(), copy.cast::<u8>(), size);
         (*copy).isa = &MALLOC;
-        (&raw mut (*copy).owners).write(AtomicI32::new(1));
         if held.flags & HAS_COPY != 0 {
             (helpers(source).0)(copy, source);
         }
-        MALLOC.live.fetch_add(1, Ordering::Relaxed);
         copy.cast()
     }
 }
 
+/// Whether a block has a header: it is on the heap, or was.
+fn is_on_heap(block: &Block) -> bool {
+    // SAFETY: a block's first word is its class, and classes are never freed.
+    ptr::eq(block.isa, &MALLOC) || object::is_zombie_class(unsafe { &*block.isa })
+}
+
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn _Block_release(block: *const c_void) {
-    let block: *mut Block = block.cast_mut().cast();
+pub(crate) unsafe extern "C-unwind" fn _Block_release(block: *const c_void) {
     // SAFETY: the C contract: null or a block of which the caller gives up one ownership.
     unsafe {
-        if block.is_null() || !is_on_heap(&*block) {
-            return;
-        }
-        match (*block).owners.fetch_sub(1, Ordering::AcqRel) {
-            1 => {
-                if (*block).flags & HAS_COPY != 0 {
-                    (helpers(block).1)(block);
-                }
-                MALLOC.live.fetch_sub(1, Ordering::Relaxed);
-                libc::free(block.cast());
-            }
-            owners if owners <= 0 => crate::fault::fault("over-release", "a block"),
-            _ => {}
+        if block.cast::<Block>().as_ref().is_some_and(is_on_heap) {
+            object::release_counted(block.cast_mut().cast());
         }
     }
 }

@@ -5,17 +5,20 @@
 //!
 //! Reasons to exist, beyond running: it counts every live object by class ([`census`]), and
 //! it turns misuse (over-release, a message to a freed object, an unknown selector) into one
-//! message that names class and selector ([`fault`]).
+//! message that names class, selector and, in debug builds, where the object was allocated
+//! ([`fault`]).
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `selector` `class` `method` `protocol` `property` | what the program is made of |
+//! | `selector` `class` `registry` `method` `property` | what the program is made of |
+//! | `protocol` `standard_protocols` | protocols, and those that exist from the start |
 //! | `message` `cache` | finding the function for a message |
-//! | `object` `pool` `weak` `associated` `sync` | objects, ownership and locks |
-//! | `block` | the blocks ABI |
-//! | `exception` | what is refused, and why |
+//! | `object` `ownership` `pool` `weak` `associated` `sync` | objects, ownership and locks |
+//! | `block` `imp_block` | blocks as objects and as methods |
+//! | `exception` | exceptions, and what of them is refused |
 //! | `nsobject` `foundation/` | the root class and the Foundation classes |
-//! | `census` `fault` | what a test asks |
+//! | `census` `fault` `origin` | what a test asks, and what it is told |
+//! | `..._functions` | the C functions of the file without that ending |
 //!
 //! The exported C symbols are the ABI of `objc2::ffi` with feature `gnustep-2-1`; their
 //! contracts are those of the Objective-C runtime reference.
@@ -30,17 +33,25 @@ pub mod block;
 pub mod cache;
 pub mod census;
 pub mod class;
+mod class_functions;
 pub mod exception;
 pub mod fault;
 pub mod foundation;
+mod imp_block;
 pub mod message;
 pub mod method;
 mod nsobject;
 pub mod object;
+mod object_functions;
+mod origin;
+mod ownership;
 pub mod pool;
 pub mod property;
 pub mod protocol;
+mod protocol_functions;
+pub mod registry;
 pub mod selector;
+mod standard_protocols;
 pub mod sync;
 pub mod weak;
 

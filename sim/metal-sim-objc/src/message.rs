@@ -2,9 +2,12 @@
 //! one probe of that class's cache; everything else is cold.
 
 use crate::cache::Imp;
-use crate::class::{self, Class};
+use crate::class::{Class, INITIALISED};
+use crate::exception;
 use crate::fault::fault;
+use crate::method::Method;
 use crate::object::{self, Object};
+use crate::registry;
 use crate::selector::Sel;
 use std::ffi::c_void;
 
@@ -38,13 +41,41 @@ fn lookup_uncached(receiver: *mut Object, class: &'static Class, sel: Sel) -> Im
     if object::is_zombie_class(class) {
         return message_to_freed as Imp;
     }
-    if class.is_meta() {
+    let named = if class.is_meta() {
         // SAFETY: the instances of a metaclass are classes.
-        class::initialise(unsafe { &*receiver.cast::<Class>() });
+        unsafe { &*receiver.cast::<Class>() }
     } else {
-        class::initialise(class);
+        class
+    };
+    registry::initialise(named);
+    // While `+initialize` runs, only its own thread comes here; a cache entry would let the
+    // others past it.
+    let find = || match named.has(INITIALISED) {
+        true => class.find_and_cache(sel),
+        false => class.method(sel).map(Method::imp),
+    };
+    find()
+        .or_else(|| resolve(named, class.is_meta(), sel).then(find).flatten())
+        .unwrap_or(unrecognised as Imp)
+}
+
+/// Asks a class for a method that it adds only when it is wanted, by
+/// `+resolveInstanceMethod:` or `+resolveClassMethod:`.
+fn resolve(class: &'static Class, of_class: bool, sel: Sel) -> bool {
+    let name = match of_class {
+        true => c"resolveClassMethod:",
+        false => c"resolveInstanceMethod:",
+    };
+    let ask = Sel::new(name);
+    let Some(method) = class.metaclass().and_then(|meta| meta.method(ask)) else {
+        return false;
+    };
+    // SAFETY: the method has this signature.
+    unsafe {
+        let answer: unsafe extern "C-unwind" fn(&Class, Sel, Sel) -> u8 =
+            std::mem::transmute(method.imp());
+        answer(class, ask, sel) != 0
     }
-    class.find_and_cache(sel).unwrap_or(unrecognised as Imp)
 }
 
 /// What every message to nil returns: zero in all result registers.
@@ -70,22 +101,46 @@ extern "C" fn answer_of_nil() {
     );
 }
 
+/// Called in the place of a method that nobody has. The object itself is told, and may end
+/// this as it likes; `NSObject` reports it.
 unsafe extern "C-unwind" fn unrecognised(receiver: *mut Object, sel: Sel) -> *mut c_void {
-    // SAFETY: called as a method, so the receiver is an object.
-    let class = unsafe { &*(*receiver).class() };
+    let tell = Sel::new(c"doesNotRecognizeSelector:");
+    // SAFETY: called as a method, so the receiver is an object; the method that is sent to
+    // it has this signature.
+    unsafe {
+        let class: &'static Class = &*(*receiver).class();
+        if let Some(method) = class.method(tell) {
+            let answer: unsafe extern "C-unwind" fn(*mut Object, Sel, Sel) =
+                std::mem::transmute(method.imp());
+            answer(receiver, tell, sel);
+        }
+        report_unrecognised(receiver, sel)
+    }
+}
+
+/// Says that `receiver` has no method `sel`.
+///
+/// # Safety
+/// `receiver` is an object.
+pub(crate) unsafe fn report_unrecognised(receiver: *mut Object, sel: Sel) -> ! {
+    // SAFETY: the caller's promise.
+    let (class, origin) = unsafe { (&*(*receiver).class(), object::origin(receiver)) };
     let sign = if class.is_meta() { '+' } else { '-' };
-    fault(
+    let call = format!("{sign}[{} {sel}]", class.name().to_string_lossy());
+    exception::raise_or_fault(
+        c"NSInvalidArgumentException",
+        || format!("{call}: unrecognized selector sent to instance {receiver:p}"),
         "unrecognised selector",
-        format!("{sign}[{} {sel}]", class.name().to_string_lossy()),
+        || format!("{call}{origin}"),
     )
 }
 
 unsafe extern "C-unwind" fn message_to_freed(receiver: *mut Object, sel: Sel) -> *mut c_void {
     // SAFETY: the zombie class is only ever set by `object::free`, which leaves the header.
-    let name = unsafe { object::freed_class_name(receiver) };
+    let (name, origin) = unsafe { (object::freed_class_name(receiver), object::origin(receiver)) };
     fault(
         "message to a freed object",
-        format!("-[{name} {sel}] at {receiver:p}"),
+        format!("-[{name} {sel}] at {receiver:p}{origin}"),
     )
 }
 
@@ -113,7 +168,12 @@ unsafe extern "C-unwind" fn objc_msg_lookup_super(message: &Super, sel: Sel) -> 
 #[unsafe(no_mangle)]
 extern "C-unwind" fn class_getMethodImplementation(class: Option<&'static Class>, sel: Sel) -> Imp {
     class.map_or(std::ptr::null(), |class| {
-        class.find_and_cache(sel).unwrap_or(unrecognised as Imp)
+        let cached = class.cache.get(sel);
+        if cached.is_null() {
+            class.find_and_cache(sel).unwrap_or(unrecognised as Imp)
+        } else {
+            cached
+        }
     })
 }
 

@@ -3,6 +3,7 @@
 
 use crate::cache::Imp;
 use crate::class::{self, Class};
+use crate::registry;
 use crate::selector::Sel;
 use std::ffi::{CStr, CString, c_char, c_uint};
 use std::ptr;
@@ -162,7 +163,7 @@ extern "C" fn method_setImplementation(method: Option<&Method>, imp: Imp) -> Imp
 #[unsafe(no_mangle)]
 extern "C" fn method_exchangeImplementations(left: Option<&Method>, right: Option<&Method>) {
     if let (Some(left), Some(right)) = (left, right) {
-        let _serial = class::structure_lock();
+        let _serial = registry::structure_lock();
         let imp = left.swap_imp(right.imp());
         right.swap_imp(imp);
     }

@@ -2,7 +2,6 @@
 //! there is nothing to define them with before it exists.
 
 use crate::class::{self, Class};
-use crate::fault::fault;
 use crate::object::{self, Object};
 use crate::protocol::Protocol;
 use crate::selector::Sel;
@@ -37,6 +36,8 @@ pub(crate) fn register() {
             c"^?@::",
         ),
         (c"conformsToProtocol:", class_conforms as _, c"C@:@"),
+        (c"resolveClassMethod:", resolve_nothing as _, c"C@::"),
+        (c"resolveInstanceMethod:", resolve_nothing as _, c"C@::"),
         (c"description", class_description as _, c"@@:"),
         (c"debugDescription", class_description as _, c"@@:"),
     ];
@@ -84,6 +85,7 @@ pub(crate) fn register() {
     for (name, imp, types) in instance_methods {
         root.add_method(Sel::new(name), *imp, types);
     }
+    class::ownership_is_counted(root);
     class::register(root);
 }
 
@@ -255,12 +257,11 @@ unsafe extern "C-unwind" fn method_for(this: *mut Object, _: Sel, sel: Sel) -> *
 
 unsafe extern "C-unwind" fn does_not_recognise(this: *mut Object, _: Sel, sel: Sel) {
     // SAFETY: the receiver is an object.
-    let class = unsafe { class_of_receiver(this) };
-    let sign = if class.is_meta() { '+' } else { '-' };
-    fault(
-        "unrecognised selector",
-        format!("{sign}[{} {sel}]", class.name().to_string_lossy()),
-    )
+    unsafe { message::report_unrecognised(this, sel) }
+}
+
+unsafe extern "C-unwind" fn resolve_nothing(_: &Class, _: Sel, _: Sel) -> u8 {
+    0
 }
 
 unsafe extern "C-unwind" fn perform(this: *mut Object, _: Sel, sel: Sel) -> *mut Object {
@@ -339,7 +340,8 @@ unsafe extern "C-unwind" fn retain_count(this: *mut Object, _: Sel) -> usize {
         if object::is_counted(this) {
             object::owners(this)
         } else {
-            usize::MAX
+            // Never freed. The number is the ABI's.
+            u32::MAX as usize
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Objects: a header in front, the class in the first word, instance variables after it.
-//! Ownership is a count in the header. A freed object stays in quarantine for a while with
+//! Ownership is a count in the header; the C functions that change it are in `ownership`. A freed object stays in quarantine for a while with
 //! a class of its own, so that a late message or release is named instead of corrupting
 //! memory.
 
-use crate::class::{self, CUSTOM_OWNERSHIP, Class, IMMORTAL, META};
+use crate::class::{Class, META, UNCOUNTED};
 use crate::fault::fault;
-use crate::method::Ivar;
+use crate::origin::{self, Allocated, Origin};
 use crate::selector::Sel;
-use crate::{associated, message, pool, weak};
+use crate::{associated, message, weak};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::CStr;
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 /// An object: the class comes first.
 #[repr(C)]
 pub struct Object {
-    isa: AtomicPtr<Class>,
+    pub(crate) isa: AtomicPtr<Class>,
 }
 
 impl Object {
@@ -43,9 +43,11 @@ struct Header {
     owners: AtomicIsize,
     flags: AtomicU32,
     /// Bytes behind the header.
-    size: usize,
+    size: u32,
     /// The class the object had when it was freed.
     freed_class: AtomicPtr<Class>,
+    /// Where it was allocated.
+    origin: Origin,
 }
 
 const HEADER: usize = size_of::<Header>();
@@ -67,6 +69,7 @@ fn layout(size: usize) -> Layout {
 /// Allocates an instance with `extra` bytes at its end, zeroed, with one owner.
 pub fn create(class: &'static Class, extra: usize) -> *mut Object {
     let size = class.instance_size() + extra;
+    let stored_size = u32::try_from(size).expect("an object is smaller than 4 GiB");
     // SAFETY: the layout is not empty; the writes stay inside it.
     unsafe {
         let start = alloc_zeroed(layout(size));
@@ -76,8 +79,9 @@ pub fn create(class: &'static Class, extra: usize) -> *mut Object {
         start.cast::<Header>().write(Header {
             owners: AtomicIsize::new(1),
             flags: AtomicU32::new(0),
-            size,
+            size: stored_size,
             freed_class: AtomicPtr::new(ptr::null_mut()),
+            origin: origin::here(),
         });
         let object = start.add(HEADER).cast::<Object>();
         (*object)
@@ -108,6 +112,30 @@ pub(crate) unsafe fn freed_class_name(object: *mut Object) -> String {
     )
 }
 
+/// A freed object as a fault names it: its class, and where it was allocated.
+///
+/// # Safety
+/// `object` is in quarantine.
+unsafe fn freed(object: *mut Object) -> String {
+    // SAFETY: the caller's promise.
+    unsafe { format!("{}{}", freed_class_name(object), origin(object)) }
+}
+
+/// Where an object was allocated, for the end of a fault's message.
+///
+/// # Safety
+/// `object` is a live object of any kind, or in quarantine.
+pub(crate) unsafe fn origin(object: *mut Object) -> Allocated {
+    // SAFETY: the caller's promise; a counted object and a freed one have a header.
+    unsafe {
+        if is_zombie_class(&*(*object).class()) || is_counted(object) {
+            Allocated::resolve(header(object).origin)
+        } else {
+            Allocated(None)
+        }
+    }
+}
+
 /// Ends an object: clears what refers to it and puts its memory into quarantine.
 ///
 /// # Safety
@@ -118,7 +146,7 @@ pub(crate) unsafe fn free(object: *mut Object) {
     let flags = head.flags.fetch_or(FREED | DEALLOCATING, Ordering::AcqRel);
     if flags & FREED != 0 {
         // SAFETY: freed, so in quarantine.
-        fault("object freed twice", unsafe { freed_class_name(object) });
+        fault("object freed twice", unsafe { freed(object) });
     }
     if flags & WEAKLY_HELD != 0 {
         weak::clear(object);
@@ -137,7 +165,7 @@ pub(crate) unsafe fn free(object: *mut Object) {
             .isa
             .store((&raw const ZOMBIE).cast_mut(), Ordering::Release)
     };
-    quarantine(object, head.size);
+    quarantine(object, head.size as usize);
 }
 
 struct Quarantined(*mut Object);
@@ -163,8 +191,9 @@ fn quarantine(object: *mut Object, size: usize) {
     if let Some(Quarantined(object)) = oldest {
         // SAFETY: the object left the queue, so this is the only place that frees it.
         unsafe {
-            let size = header(object).size;
-            dealloc(object.cast::<u8>().sub(HEADER), layout(size));
+            let (size, origin) = (header(object).size, header(object).origin);
+            origin::forget(origin);
+            dealloc(object.cast::<u8>().sub(HEADER), layout(size as usize));
         }
     }
 }
@@ -180,9 +209,7 @@ pub(crate) unsafe fn retain_counted(object: *mut Object) {
     let owners = head.owners.fetch_add(1, Ordering::Relaxed);
     if owners <= 0 && head.flags.load(Ordering::Acquire) & FREED != 0 {
         // SAFETY: freed, so in quarantine.
-        fault("retain of a freed object", unsafe {
-            freed_class_name(object)
-        });
+        fault("retain of a freed object", unsafe { freed(object) });
     }
 }
 
@@ -205,7 +232,7 @@ pub(crate) unsafe fn release_counted(object: *mut Object) {
         unsafe { deallocate(object, head) };
     } else if flags & FREED != 0 {
         // SAFETY: freed, so in quarantine.
-        fault("over-release", unsafe { freed_class_name(object) });
+        fault("over-release", unsafe { freed(object) });
     }
 }
 
@@ -250,7 +277,7 @@ pub(crate) unsafe fn owners(object: *mut Object) -> usize {
 /// `object` points to an object.
 pub(crate) unsafe fn is_counted(object: *mut Object) -> bool {
     // SAFETY: the caller's promise.
-    !unsafe { &*(*object).class() }.has(META | IMMORTAL)
+    !unsafe { &*(*object).class() }.has(META | UNCOUNTED)
 }
 
 /// Notes that a weak reference to the object exists.
@@ -273,207 +300,6 @@ pub(crate) unsafe fn note_associated(object: *mut Object) {
     unsafe { header(object) }
         .flags
         .fetch_or(ASSOCIATED, Ordering::AcqRel);
-}
-
-/// What is special about the class of an object, for the ownership functions.
-#[inline]
-unsafe fn special(object: *mut Object) -> u32 {
-    // SAFETY: the caller passes an object.
-    let flags = unsafe { &*(*object).class() }.flags.load(Ordering::Relaxed);
-    flags & (META | CUSTOM_OWNERSHIP | IMMORTAL)
-}
-
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C-unwind" fn objc_retain(object: *mut Object) -> *mut Object {
-    if object.is_null() {
-        return object;
-    }
-    // SAFETY: the C contract: an object.
-    unsafe {
-        match special(object) {
-            0 => retain_counted(object),
-            flags if flags & CUSTOM_OWNERSHIP != 0 => {
-                return message::send(object, Sel::new(c"retain"));
-            }
-            _ => {}
-        }
-    }
-    object
-}
-
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C-unwind" fn objc_release(object: *mut Object) {
-    if object.is_null() {
-        return;
-    }
-    // SAFETY: the C contract: an object of which the caller gives up one ownership.
-    unsafe {
-        match special(object) {
-            0 => release_counted(object),
-            flags if flags & CUSTOM_OWNERSHIP != 0 => {
-                message::send(object, Sel::new(c"release"));
-            }
-            _ => {}
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
-pub(crate) unsafe extern "C-unwind" fn objc_autorelease(object: *mut Object) -> *mut Object {
-    if object.is_null() {
-        return object;
-    }
-    // SAFETY: the C contract: an object of which the caller gives up one ownership.
-    unsafe {
-        match special(object) {
-            0 => pool::add(object),
-            flags if flags & CUSTOM_OWNERSHIP != 0 => {
-                return message::send(object, Sel::new(c"autorelease"));
-            }
-            _ => {}
-        }
-    }
-    object
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_autoreleaseReturnValue(object: *mut Object) -> *mut Object {
-    // SAFETY: the same contract.
-    unsafe { objc_autorelease(object) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_retainAutorelease(object: *mut Object) -> *mut Object {
-    // SAFETY: the ownership taken is the one given up.
-    unsafe { objc_autorelease(objc_retain(object)) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_retainAutoreleaseReturnValue(object: *mut Object) -> *mut Object {
-    // SAFETY: the same contract.
-    unsafe { objc_retainAutorelease(object) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_retainAutoreleasedReturnValue(object: *mut Object) -> *mut Object {
-    // The optimisation that hands the object over without the pool is left out: counts come
-    // out the same, and the pool's content stays what a reader of the program expects.
-    // SAFETY: the same contract.
-    unsafe { objc_retain(object) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_storeStrong(place: *mut *mut Object, object: *mut Object) {
-    // SAFETY: the C contract: `place` holds null or an owned object.
-    unsafe {
-        let old = *place;
-        *place = objc_retain(object);
-        objc_release(old);
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn class_createInstance(
-    class: Option<&'static Class>,
-    extra: usize,
-) -> *mut Object {
-    class.map_or(ptr::null_mut(), |class| create(class, extra))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn object_dispose(object: *mut Object) -> *mut Object {
-    if !object.is_null() {
-        // SAFETY: the C contract: an allocated object that nobody uses any more.
-        unsafe { free(object) };
-    }
-    ptr::null_mut()
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_getClass(object: *const Object) -> *const Class {
-    // SAFETY: the C contract: null or an object.
-    unsafe { object.as_ref() }.map_or(ptr::null(), Object::class)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_getClassName(object: *const Object) -> *const c_char {
-    // SAFETY: the C contract.
-    unsafe { object.as_ref() }.map_or(c"nil".as_ptr(), |object| {
-        // SAFETY: an object's first word is its class.
-        unsafe { &*object.class() }.name().as_ptr()
-    })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_setClass(object: *mut Object, class: &'static Class) -> *const Class {
-    // SAFETY: the C contract: an allocated object whose new class has the same layout.
-    unsafe {
-        let old = (*object)
-            .isa
-            .swap(ptr::from_ref(class).cast_mut(), Ordering::AcqRel);
-        if is_counted(object) {
-            (*old).live.fetch_sub(1, Ordering::Relaxed);
-            class.live.fetch_add(1, Ordering::Relaxed);
-        }
-        old
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_getIndexedIvars(object: *const Object) -> *const c_void {
-    // SAFETY: the C contract: an allocated object.
-    unsafe { object.byte_add((*(*object).class()).instance_size()).cast() }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_getIvar(object: *const Object, ivar: Option<&Ivar>) -> *mut Object {
-    match (object.is_null(), ivar) {
-        // SAFETY: the C contract: the variable belongs to the object's class and holds one.
-        (false, Some(ivar)) => unsafe { *object.byte_offset(ivar.offset).cast::<*mut Object>() },
-        _ => ptr::null_mut(),
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_setIvar(object: *mut Object, ivar: Option<&Ivar>, value: *mut Object) {
-    if let (false, Some(ivar)) = (object.is_null(), ivar) {
-        // SAFETY: as for `object_getIvar`.
-        unsafe { *object.byte_offset(ivar.offset).cast::<*mut Object>() = value };
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_getInstanceVariable(
-    object: *mut Object,
-    name: *const c_char,
-    value: *mut *const c_void,
-) -> *const Ivar {
-    // SAFETY: the C contract: an object, a name and a place for the value (or null).
-    unsafe {
-        let class = object_getClass(object).as_ref();
-        let ivar = class::class_getInstanceVariable(class, name);
-        if let (Some(ivar), false) = (ivar.as_ref(), value.is_null()) {
-            *value = *object.byte_offset(ivar.offset).cast::<*const c_void>();
-        }
-        ivar
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn object_setInstanceVariable(
-    object: *mut Object,
-    name: *const c_char,
-    value: *mut c_void,
-) -> *const Ivar {
-    // SAFETY: the C contract: an object and the name of a variable that holds a pointer.
-    unsafe {
-        let class = object_getClass(object).as_ref();
-        let ivar = class::class_getInstanceVariable(class, name);
-        if let Some(ivar) = ivar.as_ref() {
-            *object.byte_offset(ivar.offset).cast::<*mut c_void>() = value;
-        }
-        ivar
-    }
 }
 
 /// The name of an object's class, for messages.

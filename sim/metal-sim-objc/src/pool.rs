@@ -2,7 +2,8 @@
 //! autoreleased without a pool stays until the thread ends, as on Apple's runtime.
 
 use crate::fault::fault;
-use crate::object::{self, Object, objc_release};
+use crate::object::Object;
+use crate::ownership::objc_release;
 use std::cell::RefCell;
 use std::ffi::c_void;
 
@@ -36,8 +37,20 @@ pub(crate) unsafe fn add(object: *mut Object) {
     if taken.is_err() {
         // The thread is ending and its stack is gone already.
         // SAFETY: the caller's promise.
-        unsafe { object::release_counted(object) };
+        unsafe { objc_release(object) };
     }
+}
+
+/// Takes the object that was added last out of the innermost pool again, if it is this one.
+/// Its ownership goes to the caller.
+pub(crate) fn take_back(object: *mut Object) -> bool {
+    let taken = STACK.try_with(|stack| {
+        let mut stack = stack.borrow_mut();
+        let floor = stack.pools.last().copied().unwrap_or(0);
+        let last = stack.objects.last() == Some(&object) && stack.objects.len() > floor;
+        last.then(|| stack.objects.pop()).is_some()
+    });
+    taken.unwrap_or(false)
 }
 
 /// Objects that wait in this thread's pools.

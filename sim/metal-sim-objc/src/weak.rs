@@ -3,7 +3,8 @@
 //! from ending between being read and being retained.
 
 use crate::class::{CUSTOM_OWNERSHIP, Class};
-use crate::object::{self, Object, objc_autorelease};
+use crate::object::{self, Object};
+use crate::ownership::{objc_autorelease, objc_retain};
 use crate::selector::Sel;
 use crate::{cache::Imp, message};
 use std::collections::HashMap;
@@ -70,6 +71,7 @@ unsafe fn try_retain(object: *mut Object) -> bool {
     unsafe {
         let class: &'static Class = &*(*object).class();
         if !object::is_counted(object) {
+            objc_retain(object);
             return true;
         }
         if class.has(CUSTOM_OWNERSHIP) {

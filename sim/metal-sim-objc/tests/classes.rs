@@ -7,7 +7,7 @@
 // The runtime; named because nothing here calls it except through its C functions.
 use metal_sim_objc as _;
 use objc2::rc::Retained;
-use objc2::runtime::{AnyClass, AnyObject, AnyProtocol, ClassBuilder, Imp, NSObject, Sel};
+use objc2::runtime::{AnyClass, AnyObject, AnyProtocol, Bool, ClassBuilder, Imp, NSObject, Sel};
 use objc2::{AnyThread, ClassType, define_class, msg_send, sel};
 use objc2_foundation::{NSCopying, NSString};
 
@@ -175,4 +175,43 @@ fn the_apple_style_entry_keeps_every_argument() {
         );
         assert_eq!(sum, 63.75);
     }
+}
+
+/// A class may add a method at the moment it is wanted.
+#[test]
+fn methods_are_resolved_when_they_are_wanted() {
+    extern "C-unwind" fn seven(_: &AnyObject, _: Sel) -> i32 {
+        7
+    }
+    extern "C-unwind" fn resolve(class: &AnyClass, _: Sel, wanted: Sel) -> Bool {
+        let known = wanted == sel!(seven);
+        if known {
+            let seven: extern "C-unwind" fn(&AnyObject, Sel) -> i32 = seven;
+            // SAFETY: the encoding is the function's.
+            unsafe {
+                let imp =
+                    std::mem::transmute::<extern "C-unwind" fn(&AnyObject, Sel) -> i32, Imp>(seven);
+                let class = std::ptr::from_ref(class).cast_mut();
+                objc2::ffi::class_addMethod(class, wanted, imp, c"i@:".as_ptr());
+            }
+        }
+        known.into()
+    }
+    let mut builder = ClassBuilder::new(c"Resolving", NSObject::class()).unwrap();
+    // SAFETY: the function has the method's signature.
+    unsafe {
+        builder.add_class_method(
+            sel!(resolveInstanceMethod:),
+            resolve as extern "C-unwind" fn(_, _, _) -> _,
+        );
+    }
+    let class = builder.register();
+    // SAFETY: `seven` is added by the class when it is sent.
+    unsafe {
+        let object: Retained<NSObject> = msg_send![class, new];
+        let method: Imp = msg_send![&object, methodForSelector: sel!(seven)];
+        let method: extern "C-unwind" fn(&AnyObject, Sel) -> i32 = std::mem::transmute(method);
+        assert_eq!(method(&object, sel!(seven)), 7);
+    }
+    assert!(class.responds_to(sel!(seven)) && !class.responds_to(sel!(eight)));
 }

@@ -73,6 +73,34 @@ fn an_unknown_selector() {
     );
 }
 
+/// The place of allocation is part of the message in debug builds.
+#[test]
+#[cfg(debug_assertions)]
+fn the_place_of_allocation() {
+    let pointer = Retained::into_raw(victim()).cast::<AnyObject>();
+    let place = |message: &str| {
+        assert_told(
+            message,
+            &["Victim, allocated at ", "tests/faults.rs:", "victim"],
+        );
+    };
+    // SAFETY: the first release is owed; the rest are the tests.
+    unsafe {
+        let missing = told(|| {
+            let _: *mut AnyObject = msg_send![&*pointer, performSelector: sel!(missing)];
+        });
+        assert_told(
+            &missing,
+            &["-[Victim missing], allocated at ", "tests/faults.rs:"],
+        );
+        objc2::ffi::objc_release(pointer);
+        place(&told(|| objc2::ffi::objc_release(pointer)));
+        place(&told(|| {
+            objc2::ffi::objc_retain(pointer);
+        }));
+    }
+}
+
 /// A wrong selector and a wrong encoding are caught where the message is sent, because
 /// objc2 holds every message against the encodings of the class that the simulator gives.
 #[test]

@@ -1,31 +1,56 @@
-//! `NSArray`: an immutable list that owns its elements.
+//! `NSArray`: a list that owns its elements. Only [`mutable_array`](super::mutable_array) ever
+//! changes one.
 
-use crate::fault::fault;
+use super::list::{Elements, List, copy_out, enumerate, pointer};
+use super::string::out_of_range;
+use super::{asked, enumerator, mutable_array, string};
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
-use objc2_foundation::{NSArray, NSCopying, NSFastEnumerationState, NSRange, NSZone};
+use objc2_foundation::{
+    NSArray, NSCopying, NSEnumerator, NSFastEnumeration, NSFastEnumerationState, NSMutableArray,
+    NSMutableCopying, NSNotFound, NSRange, NSString, NSZone,
+};
 use std::ptr::NonNull;
-
-/// An array's elements.
-pub type Elements = Vec<Retained<AnyObject>>;
 
 define_class!(
     // SAFETY: NSObject has no requirements on its subclasses, and there is no `Drop`.
     #[unsafe(super(NSObject))]
     #[name = "NSArray"]
-    #[ivars = Elements]
+    #[ivars = List]
     /// The class behind `NSArray`.
     pub struct SimArray;
 
     // SAFETY: no further requirements.
     unsafe impl NSObjectProtocol for SimArray {}
 
-    // SAFETY: immutable, so a copy is the same array.
+    // SAFETY: immutable, so a copy is the same array. The mutable subclass overrides it.
     unsafe impl NSCopying for SimArray {
         #[unsafe(method_id(copyWithZone:))]
         fn copy_with_zone(&self, _zone: *mut NSZone) -> Retained<Self> {
             self.retain()
+        }
+    }
+
+    // SAFETY: the copy is mutable and has the same elements.
+    unsafe impl NSMutableCopying for SimArray {
+        #[unsafe(method_id(mutableCopyWithZone:))]
+        fn mutable_copy_with_zone(&self, _zone: *mut NSZone) -> Retained<NSMutableArray> {
+            mutable_array::new(self.elements().to_vec())
+        }
+    }
+
+    // SAFETY: the method has the protocol's signature and contract.
+    unsafe impl NSFastEnumeration for SimArray {
+        #[unsafe(method(countByEnumeratingWithState:objects:count:))]
+        fn enumerate(
+            &self,
+            state: NonNull<NSFastEnumerationState>,
+            buffer: NonNull<*mut AnyObject>,
+            room: usize,
+        ) -> usize {
+            // SAFETY: the method's contract: a state, and a buffer of `room` objects.
+            unsafe { enumerate(&self.elements(), state, buffer, room, self.ivars().changes()) }
         }
     }
 
@@ -50,6 +75,11 @@ define_class!(
             init_with(this, unsafe { retained(objects, count) })
         }
 
+        #[unsafe(method_id(initWithArray:))]
+        fn init_with_array(this: Allocated<Self>, other: &SimArray) -> Retained<Self> {
+            init_with(this, other.elements().to_vec())
+        }
+
         #[unsafe(method_id(arrayWithObjects:count:))]
         fn with_objects(objects: *const NonNull<AnyObject>, count: usize) -> Retained<Self> {
             // SAFETY: the method's contract: `count` objects.
@@ -58,12 +88,17 @@ define_class!(
 
         #[unsafe(method_id(arrayWithObject:))]
         fn with_object(object: &AnyObject) -> Retained<Self> {
-            init_with(Self::alloc(), vec![object.retain()])
+            init_with(Self::alloc(), vec![asked::retained(object)])
+        }
+
+        #[unsafe(method_id(arrayWithArray:))]
+        fn with_array(other: &SimArray) -> Retained<Self> {
+            init_with(Self::alloc(), other.elements().to_vec())
         }
 
         #[unsafe(method(count))]
         fn count(&self) -> usize {
-            self.ivars().len()
+            self.elements().len()
         }
 
         #[unsafe(method(objectAtIndex:))]
@@ -78,141 +113,141 @@ define_class!(
 
         #[unsafe(method(firstObject))]
         fn first(&self) -> *mut AnyObject {
-            self.ivars().first().map_or(std::ptr::null_mut(), |it| Retained::as_ptr(it).cast_mut())
+            pointer(self.elements().first())
         }
 
         #[unsafe(method(lastObject))]
         fn last(&self) -> *mut AnyObject {
-            self.ivars().last().map_or(std::ptr::null_mut(), |it| Retained::as_ptr(it).cast_mut())
+            pointer(self.elements().last())
         }
 
         #[unsafe(method(getObjects:range:))]
         fn get_objects(&self, into: *mut *mut AnyObject, range: NSRange) {
-            for (at, object) in self.part(range).iter().enumerate() {
-                // SAFETY: the method's contract: room for the range's length.
-                unsafe { *into.add(at) = Retained::as_ptr(object).cast_mut() };
-            }
+            // SAFETY: the method's contract: room for the range's length.
+            unsafe { copy_out(&self.part(range), into) };
         }
 
         #[unsafe(method(getObjects:))]
         fn get_all_objects(&self, into: *mut *mut AnyObject) {
-            for (at, object) in self.ivars().iter().enumerate() {
-                // SAFETY: the method's contract: room for every element.
-                unsafe { *into.add(at) = Retained::as_ptr(object).cast_mut() };
-            }
+            // SAFETY: the method's contract: room for every element.
+            unsafe { copy_out(&self.elements(), into) };
+        }
+
+        #[unsafe(method_id(subarrayWithRange:))]
+        fn subarray(&self, range: NSRange) -> Retained<NSArray> {
+            new(self.part(range))
+        }
+
+        #[unsafe(method_id(arrayByAddingObject:))]
+        fn adding(&self, object: &AnyObject) -> Retained<NSArray> {
+            new([self.elements().to_vec(), vec![asked::retained(object)]].concat())
         }
 
         #[unsafe(method(containsObject:))]
         fn contains(&self, object: &AnyObject) -> bool {
-            self.ivars().iter().any(|held| {
-                // SAFETY: every object answers `isEqual:`.
-                unsafe { msg_send![held, isEqual: object] }
-            })
+            self.position(object).is_some()
+        }
+
+        #[unsafe(method(indexOfObject:))]
+        fn index_of(&self, object: &AnyObject) -> usize {
+            self.position(object).unwrap_or(NSNotFound as usize)
+        }
+
+        #[unsafe(method(isEqualToArray:))]
+        fn is_equal_to_array(&self, other: &SimArray) -> bool {
+            equal(&self.elements(), &other.elements())
         }
 
         #[unsafe(method(isEqual:))]
         fn is_equal(&self, other: Option<&AnyObject>) -> bool {
             other
                 .and_then(|other| other.downcast_ref::<SimArray>())
-                .is_some_and(|other| equal(self.ivars(), other.ivars()))
+                .is_some_and(|other| equal(&self.elements(), &other.elements()))
         }
 
         #[unsafe(method(hash))]
         fn hash(&self) -> usize {
-            self.ivars().len()
+            self.elements().len()
         }
 
-        #[unsafe(method(countByEnumeratingWithState:objects:count:))]
-        fn enumerate(
-            &self,
-            state: NonNull<NSFastEnumerationState>,
-            buffer: NonNull<*mut AnyObject>,
-            room: usize,
-        ) -> usize {
-            // SAFETY: the method's contract: a state, and a buffer of `room` objects.
-            unsafe { enumerate(self.ivars(), state, buffer, room) }
+        #[unsafe(method_id(objectEnumerator))]
+        fn object_enumerator(&self) -> Retained<NSEnumerator> {
+            enumerator::new(self.elements().to_vec())
+        }
+
+        #[unsafe(method_id(reverseObjectEnumerator))]
+        fn reverse_object_enumerator(&self) -> Retained<NSEnumerator> {
+            enumerator::new(self.elements().iter().rev().cloned().collect())
+        }
+
+        #[unsafe(method_id(description))]
+        fn description(&self) -> Retained<NSString> {
+            let shown: Vec<String> = self.elements().iter().map(|it| format!("{it:?}")).collect();
+            string::new(&format!("({})", shown.join(", ")))
         }
     }
 );
 
 impl SimArray {
+    pub(crate) fn elements(&self) -> Elements {
+        self.ivars().get()
+    }
+
     fn at(&self, index: usize) -> *mut AnyObject {
-        let elements = self.ivars();
-        let Some(object) = elements.get(index) else {
-            let count = elements.len();
-            fault(
-                "index out of range",
-                format!("-[NSArray objectAtIndex: {index}] of {count} objects"),
-            );
-        };
-        Retained::as_ptr(object).cast_mut()
-    }
-
-    fn part(&self, range: NSRange) -> &[Retained<AnyObject>] {
-        let end = range.location.checked_add(range.length);
-        end.and_then(|end| self.ivars().get(range.location..end))
-            .unwrap_or_else(|| {
-                fault(
-                    "index out of range",
-                    format!("{range:?} of {} objects", self.ivars().len()),
-                )
-            })
-    }
-}
-
-fn equal(left: &[Retained<AnyObject>], right: &[Retained<AnyObject>]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).all(|(left, right)| {
-            // SAFETY: every object answers `isEqual:`.
-            unsafe { msg_send![left, isEqual: &**right] }
-        })
-}
-
-/// Hands out the next elements of a list that is being enumerated.
-///
-/// # Safety
-/// `state` is valid, and `buffer` has room for `room` objects.
-pub(crate) unsafe fn enumerate(
-    elements: &[Retained<AnyObject>],
-    state: NonNull<NSFastEnumerationState>,
-    buffer: NonNull<*mut AnyObject>,
-    room: usize,
-) -> usize {
-    // The list never changes while it is enumerated.
-    static UNCHANGED: std::ffi::c_ulong = 0;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let state = state.as_ptr();
-        let done = (*state).state as usize;
-        let next = elements.iter().skip(done).take(room);
-        let count = next.len();
-        for (at, object) in next.enumerate() {
-            *buffer.add(at).as_ptr() = Retained::as_ptr(object).cast_mut();
+        let elements = self.elements();
+        match elements.get(index) {
+            Some(object) => pointer(Some(object)),
+            None => {
+                let count = elements.len();
+                out_of_range(format!(
+                    "-[NSArray objectAtIndex: {index}] of {count} objects"
+                ))
+            }
         }
-        (*state).state = (done + count) as std::ffi::c_ulong;
-        (*state).itemsPtr = buffer.as_ptr().cast();
-        (*state).mutationsPtr = (&raw const UNCHANGED).cast_mut();
-        count
     }
+
+    fn part(&self, range: NSRange) -> Vec<Retained<AnyObject>> {
+        let elements = self.elements();
+        let end = range.location.checked_add(range.length);
+        match end.and_then(|end| elements.get(range.location..end)) {
+            Some(part) => part.to_vec(),
+            None => out_of_range(format!("{range:?} of {} objects", elements.len())),
+        }
+    }
+
+    fn position(&self, object: &AnyObject) -> Option<usize> {
+        let elements = self.elements();
+        elements
+            .iter()
+            .position(|held| asked::is_equal(held, object))
+    }
+}
+
+fn equal(left: &Elements, right: &Elements) -> bool {
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right.iter())
+            .all(|(left, right)| asked::is_equal(left, right))
 }
 
 /// # Safety
 /// `objects` points to `count` objects.
-unsafe fn retained(objects: *const NonNull<AnyObject>, count: usize) -> Elements {
+unsafe fn retained(objects: *const NonNull<AnyObject>, count: usize) -> Vec<Retained<AnyObject>> {
     // SAFETY: the caller's promise.
     (0..count)
-        .map(|at| unsafe { (*objects.add(at)).as_ref().retain() })
+        .map(|at| asked::retained(unsafe { (*objects.add(at)).as_ref() }))
         .collect()
 }
 
-fn init_with(this: Allocated<SimArray>, elements: Elements) -> Retained<SimArray> {
-    let this = this.set_ivars(elements);
+fn init_with(this: Allocated<SimArray>, elements: Vec<Retained<AnyObject>>) -> Retained<SimArray> {
+    let this = this.set_ivars(List::new(elements));
     // SAFETY: NSObject's `init` has this signature.
     unsafe { msg_send![super(this), init] }
 }
 
 /// A new array.
-pub fn new(elements: Elements) -> Retained<NSArray> {
+pub fn new(elements: Vec<Retained<AnyObject>>) -> Retained<NSArray> {
     let array = init_with(SimArray::alloc(), elements);
     // SAFETY: `SimArray` is the class `NSArray`.
     unsafe { Retained::cast_unchecked(array) }
@@ -223,7 +258,6 @@ mod tests {
     use super::*;
     use crate::census::Census;
     use objc2::rc::autoreleasepool;
-    use objc2_foundation::NSString;
 
     #[test]
     fn owns_its_elements_and_lets_them_go() {

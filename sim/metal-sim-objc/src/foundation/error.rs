@@ -1,39 +1,17 @@
 //! `NSError`: a domain, a code and a dictionary whose localised description is the message.
 
+use super::constants::{NSCocoaErrorDomain, NSLocalizedDescriptionKey};
 use super::{dictionary, string};
-use crate::object::Object;
 use objc2::rc::{Allocated, Retained};
-use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
+use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
 use objc2_foundation::{NSCopying, NSDictionary, NSError, NSString, NSZone};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// What an error says.
 pub struct Content {
     domain: Retained<NSString>,
     code: isize,
     user_info: Option<Retained<NSDictionary>>,
-}
-
-/// The key of an error's message: what programs link to.
-// SAFETY: the symbol names this static alone.
-#[unsafe(no_mangle)]
-#[allow(non_upper_case_globals)]
-static NSLocalizedDescriptionKey: AtomicPtr<Object> = AtomicPtr::new(ptr::null_mut());
-
-pub(crate) fn register_keys() {
-    let key = Retained::into_raw(string::new("NSLocalizedDescription"));
-    NSLocalizedDescriptionKey.store(key.cast(), Ordering::Release);
-}
-
-fn description_key() -> &'static NSString {
-    // SAFETY: stored at start and never released.
-    unsafe {
-        &*NSLocalizedDescriptionKey
-            .load(Ordering::Acquire)
-            .cast::<NSString>()
-    }
 }
 
 define_class!(
@@ -108,11 +86,19 @@ impl Content {
     fn message(&self) -> String {
         let told: Option<Retained<NSString>> = self.user_info.as_ref().and_then(|info| {
             // SAFETY: a dictionary answers `objectForKey:`, and the value is a string.
-            unsafe { msg_send![info, objectForKey: description_key()] }
+            unsafe { msg_send![info, objectForKey: NSLocalizedDescriptionKey.get()] }
         });
         match told {
             Some(message) => message.to_string(),
-            None => format!("The operation failed: {} error {}.", self.domain, self.code),
+            // Apple's words, with its short name for its own domain.
+            None => {
+                let domain = match &*self.domain {
+                    domain if domain == NSCocoaErrorDomain.get() => "Cocoa".to_owned(),
+                    domain => domain.to_string(),
+                };
+                let code = self.code;
+                format!("The operation couldn\u{2019}t be completed. ({domain} error {code}.)")
+            }
         }
     }
 }
@@ -134,10 +120,8 @@ fn init_with(
 
 /// A new error with a message.
 pub fn new(domain: &str, code: isize, message: &str) -> Retained<NSError> {
-    let key: &AnyObject = description_key();
     let value = string::new(message);
-    // SAFETY: every object is an `AnyObject`.
-    let info = dictionary::with_entry(key.retain(), unsafe { Retained::cast_unchecked(value) });
+    let info = dictionary::with_entry(NSLocalizedDescriptionKey.get(), &value);
     let error = init_with(SimError::alloc(), string::new(domain), code, Some(info));
     // SAFETY: `SimError` is the class `NSError`.
     unsafe { Retained::cast_unchecked(error) }
@@ -156,6 +140,9 @@ mod tests {
             (3, "MTLLibraryErrorDomain".into())
         );
         let plain = NSError::new(7, &NSString::from_str("Here"));
-        assert!(plain.to_string().contains("Here error 7"), "{plain}");
+        assert_eq!(
+            plain.to_string(),
+            "The operation couldn\u{2019}t be completed. (Here error 7.)"
+        );
     }
 }

@@ -1,0 +1,149 @@
+//! Where objects come from: the call stack of each allocation, kept unresolved with the
+//! object and looked at only when a fault is reported. Recorded in debug builds; the
+//! environment variable `METAL_SIM_ORIGINS` (`1` or `0`) decides otherwise.
+
+use std::backtrace::Backtrace;
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The stack of one allocation, or null where none was recorded.
+pub(crate) type Origin = *mut Backtrace;
+
+const UNDECIDED: u8 = 2;
+
+/// Whether origins are recorded: 0, 1, or not decided yet.
+static RECORDING: AtomicU8 = AtomicU8::new(UNDECIDED);
+
+/// The calling stack, if stacks are recorded. The caller frees it with [`forget`].
+#[inline]
+pub(crate) fn here() -> Origin {
+    match RECORDING.load(Ordering::Relaxed) {
+        0 => std::ptr::null_mut(),
+        state => capture(state),
+    }
+}
+
+#[cold]
+fn capture(state: u8) -> Origin {
+    if state == UNDECIDED {
+        let wanted = match std::env::var("METAL_SIM_ORIGINS").as_deref() {
+            Ok("0") => false,
+            Ok("1") => true,
+            _ => cfg!(debug_assertions),
+        };
+        RECORDING.store(u8::from(wanted), Ordering::Relaxed);
+        return here();
+    }
+    Box::into_raw(Box::new(Backtrace::force_capture()))
+}
+
+/// Frees what [`here`] gave.
+///
+/// # Safety
+/// `origin` came from [`here`] and is not used afterwards.
+pub(crate) unsafe fn forget(origin: Origin) {
+    if !origin.is_null() {
+        // SAFETY: the caller's promise: `here` leaked a box.
+        drop(unsafe { Box::from_raw(origin) });
+    }
+}
+
+/// An origin as the end of a fault's message: empty, or where the object was allocated.
+pub(crate) struct Allocated(pub(crate) Option<String>);
+
+impl Allocated {
+    /// Resolves an origin, which takes a while.
+    ///
+    /// # Safety
+    /// `origin` is null or came from [`here`] and was not freed.
+    pub(crate) unsafe fn resolve(origin: Origin) -> Self {
+        // SAFETY: the caller's promise.
+        let stack = unsafe { origin.as_ref() };
+        Self(stack.and_then(|stack| place(&stack.to_string())))
+    }
+}
+
+impl fmt::Display for Allocated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(place) => write!(f, ", allocated at {place}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first frame of a printed stack that is neither ours nor the bindings'. A frame is
+/// `  7: function`, in most cases followed by `      at file:line:column`.
+fn place(stack: &str) -> Option<String> {
+    let mut lines = stack.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some((_, function)) = line.split_once(": ") else {
+            continue;
+        };
+        let file = lines
+            .peek()
+            .and_then(|line| line.trim_start().strip_prefix("at "));
+        if !is_machinery(function) {
+            return Some(match file {
+                Some(file) => format!("{file} in {function}"),
+                None => function.to_owned(),
+            });
+        }
+    }
+    None
+}
+
+/// Whether a function is on the way from a program to its allocation: the standard library,
+/// the bindings, this runtime and what is simulated on it (but not their own tests).
+fn is_machinery(function: &str) -> bool {
+    if function.contains("::tests::") {
+        return false;
+    }
+    let root = crate_of(function);
+    // A name without a path is a C function: the ABI of this runtime.
+    !function.contains("::")
+        || matches!(root, "core" | "std" | "alloc" | "block2" | "test")
+        || root.starts_with("objc2")
+        || root.starts_with("metal_sim")
+}
+
+/// The crate that a function's path begins with: in `<type as trait>::name` the type's, or the
+/// trait's where the type is a primitive or a parameter.
+fn crate_of(function: &str) -> &str {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut paths = function.split(" as ").flat_map(|part| part.split(' '));
+    let path = paths.find(|path| path.contains("::")).unwrap_or(function);
+    let start = path.find(is_word).unwrap_or(path.len());
+    let path = &path[start..];
+    let end = path.find(|c| !is_word(c)).unwrap_or(path.len());
+    &path[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_foreign_frame_is_the_place() {
+        let stack = "   0: std::backtrace::Backtrace::create
+   1: metal_sim_objc::object::create
+             at ./src/object.rs:80:5
+   2: <metal_sim::model::buffer::SimBuffer as objc2::ClassType>::class
+   3: objc_msgSend
+   4: objc2_metal::generated::MTLDevice::newBufferWithLength_options
+             at /registry/objc2-metal/src/generated/MTLDevice.rs:100:9
+   4: <T as objc2::encode::EncodeArguments>::__invoke
+             at /registry/objc2/src/encode.rs:433:26
+   5: <app::Engine as app::Start>::start
+             at ./src/engine.rs:12:34
+   6: app::main
+             at ./src/main.rs:3:5
+";
+        assert_eq!(
+            place(stack).unwrap(),
+            "./src/engine.rs:12:34 in <app::Engine as app::Start>::start"
+        );
+        assert_eq!(place("   0: app::main\n").unwrap(), "app::main");
+        assert_eq!(place("disabled backtrace"), None);
+    }
+}

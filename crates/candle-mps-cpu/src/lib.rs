@@ -1,0 +1,27 @@
+//! The ops of neural networks on the CPU: slices and strides in, slices out.
+//!
+//! No Candle types and no tensors: an input is a slice with a [`Layout`] (dimensions, strides,
+//! offset), an output is a slice in row-major order. `candle-mps-ops` puts tensors around it, and the
+//! simulated GPU computes with it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`simd`] | vectors of each instruction set, chosen at run time and proved by a token |
+//! | [`threads`] | how work is divided: static parts, one thread for small work |
+//! | [`memory`] | results in fresh memory without the cost of its page faults |
+//! | [`Layout`], [`Element`] | where the elements of an operand lie, and what they are |
+//!
+//! f32, f64, f16 and bf16; sums and statistics in f32 (f64 for f64), rounded once, at the store.
+//! Bad input is an [`Error`] that names the argument, never a panic. Unsafe code is in `simd/` and in
+//! `memory.rs`, nowhere else.
+
+mod element;
+mod error;
+mod layout;
+pub mod memory;
+pub mod simd;
+pub mod threads;
+
+pub use element::{Element, Real, V};
+pub use error::{Error, Result};
+pub use layout::Layout;

@@ -20,6 +20,9 @@ pub trait Element:
     /// Zero.
     const ZERO: Self;
 
+    /// Whether the type is its own accumulator: storing rounds nothing.
+    const WIDE: bool;
+
     /// Widens one element.
     fn to_acc(self) -> Self::Acc;
 
@@ -43,6 +46,26 @@ pub trait Element:
 
     /// Writes as many elements as `dst` has, at most the whole vector.
     fn store_part<S: Simd>(s: S, v: V<Self::Acc, S>, dst: &mut [Self]);
+
+    /// A whole vector where `src` has one, else what there is and `fill`.
+    #[inline(always)]
+    fn get<S: Simd>(s: S, src: &[Self], fill: Self::Acc) -> V<Self::Acc, S> {
+        if src.len() >= V::<Self::Acc, S>::LANES {
+            Self::load(s, src)
+        } else {
+            Self::load_part(s, src, fill)
+        }
+    }
+
+    /// A whole vector where `dst` has room for one, else as much as fits.
+    #[inline(always)]
+    fn put<S: Simd>(s: S, v: V<Self::Acc, S>, dst: &mut [Self]) {
+        if dst.len() >= V::<Self::Acc, S>::LANES {
+            Self::store(s, v, dst);
+        } else {
+            Self::store_part(s, v, dst);
+        }
+    }
 }
 
 /// A type that kernels compute in: f32 or f64.
@@ -87,6 +110,7 @@ macro_rules! element {
         impl Element for $t {
             type Acc = $acc;
             const ZERO: Self = $zero;
+            const WIDE: bool = size_of::<$t>() == size_of::<$acc>();
             #[inline(always)]
             fn to_acc(self) -> $acc {
                 $to_acc(self)

@@ -19,7 +19,11 @@ mod element;
 mod error;
 mod layout;
 pub mod memory;
+#[cfg(test)]
+mod oracle;
+mod rows;
 pub mod simd;
+pub mod softmax;
 pub mod threads;
 
 pub use element::{Element, Real, V};

@@ -24,7 +24,8 @@ pub fn count() -> usize {
     }
 }
 
-/// Runs `f` with [`count`] at `threads` (at least 1) for ops that this thread calls.
+/// Runs `f` with exactly `threads` (at least 1) for ops that this thread calls, also where their work
+/// is too small for it to pay: to find out where it does, and to show that results stay the same.
 pub fn with_count<R>(threads: usize, f: impl FnOnce() -> R) -> R {
     struct Restore(usize);
     impl Drop for Restore {
@@ -38,7 +39,8 @@ pub fn with_count<R>(threads: usize, f: impl FnOnce() -> R) -> R {
 
 /// The number of parts for `work` units when a part of fewer than `least` is not worth a thread.
 pub fn parts(work: usize, least: usize) -> usize {
-    (work / least.max(1)).clamp(1, count())
+    let least = if FORCED.get() == 0 { least.max(1) } else { 1 };
+    (work / least).clamp(1, count())
 }
 
 /// The `part`-th of `parts` equal ranges of `0..total`; the first ones are longer by one.
@@ -128,12 +130,12 @@ mod tests {
 
     #[test]
     fn small_work_has_one_part() {
-        with_count(4, || {
-            assert_eq!(
-                [0, 99, 100, 250, 4000].map(|work| parts(work, 100)),
-                [1, 1, 1, 2, 4]
-            );
-        });
+        assert_eq!([0, 99, 100].map(|work| parts(work, 100)), [1, 1, 1]);
+        assert_eq!(parts(usize::MAX, 100), count());
+        assert_eq!(
+            with_count(4, || [0, 1, 3, 99].map(|work| parts(work, 100))),
+            [1, 1, 3, 4]
+        );
     }
 
     #[test]

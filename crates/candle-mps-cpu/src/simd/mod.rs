@@ -44,4 +44,5 @@ pub use math::{Exp, exp};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;
+pub(crate) use vector::MAX_LANES;
 pub use vector::{Simd, Vector, WithSimd};

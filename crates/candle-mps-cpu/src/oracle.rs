@@ -1,0 +1,182 @@
+//! What the ops' tests share: random operands, every instruction set, results against f64.
+//!
+//! `SEED=<number> cargo test <name>` replays the case that a failure has named.
+
+use crate::{
+    Element, Layout,
+    simd::{available, with_isa},
+    threads::with_count,
+};
+
+/// A small generator (SplitMix64): equal on every machine.
+#[derive(Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number of the range.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    /// Roughly normal, from four uniform ones.
+    pub fn real(&mut self) -> f64 {
+        let sum: f64 = (0..4)
+            .map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64)
+            .sum();
+        (sum - 2.) * 1.8
+    }
+
+    /// Dimensions of 1 to 4 axes: mostly small, the last often longer than a few vectors.
+    pub fn dims(&mut self) -> Vec<usize> {
+        let mut dims: Vec<usize> = (0..1 + self.below(4)).map(|_| 1 + self.below(5)).collect();
+        let axis = self.below(dims.len());
+        let long = [4, 40, 150][self.below(3)];
+        dims[axis] = 1 + self.below(long);
+        dims
+    }
+
+    /// Values for `dims`, laid out in any way: permuted, with gaps, repeated, at any offset.
+    pub fn operand<T: Element>(&mut self, dims: &[usize]) -> Operand<T> {
+        let mut order: Vec<usize> = (0..dims.len()).collect();
+        if self.below(3) == 0 {
+            for i in (1..order.len()).rev() {
+                order.swap(i, self.below(i + 1));
+            }
+        }
+        let gaps = self.below(3) == 0;
+        let mut strides = vec![0; dims.len()];
+        let mut stride = 1 + usize::from(gaps) * self.below(2);
+        for &axis in order.iter().rev() {
+            let repeated = gaps && self.below(8) == 0;
+            strides[axis] = if repeated { 0 } else { stride };
+            stride *= dims[axis] + usize::from(gaps) * self.below(3);
+        }
+        let offset = self.below(6);
+        let last: usize = dims
+            .iter()
+            .zip(&strides)
+            .map(|(&d, &s)| d.saturating_sub(1) * s)
+            .sum();
+        let len = if dims.contains(&0) {
+            0
+        } else {
+            offset + last + 1
+        } + self.below(3);
+        let data = (0..len).map(|_| T::from_f64(self.real())).collect();
+        Operand {
+            data,
+            dims: dims.to_vec(),
+            strides,
+            offset,
+        }
+    }
+
+    /// Values without gaps.
+    pub fn values<T: Element>(&mut self, len: usize) -> Vec<T> {
+        (0..len).map(|_| T::from_f64(self.real())).collect()
+    }
+}
+
+/// A slice with its layout.
+#[derive(Debug)]
+pub struct Operand<T> {
+    pub data: Vec<T>,
+    pub dims: Vec<usize>,
+    pub strides: Vec<usize>,
+    pub offset: usize,
+}
+
+impl<T: Element> Operand<T> {
+    pub fn layout(&self) -> Layout<'_> {
+        Layout::new(&self.dims, &self.strides, self.offset).unwrap()
+    }
+
+    /// The elements in row-major order.
+    pub fn values(&self) -> Vec<f64> {
+        let count: usize = self.dims.iter().product();
+        (0..count)
+            .map(|mut index| {
+                let mut at = self.offset;
+                for (&dim, &stride) in self.dims.iter().zip(&self.strides).rev() {
+                    at += index % dim * stride;
+                    index /= dim;
+                }
+                self.data[at].to_f64()
+            })
+            .collect()
+    }
+}
+
+/// Runs `case` with many seeds, on every instruction set, with one thread and with three; what it
+/// returns must not depend on the number of threads.
+pub fn cases<T: Element>(name: &str, case: impl Fn(&mut Rng) -> Vec<T>) {
+    let only = std::env::var("SEED")
+        .ok()
+        .map(|seed| seed.parse().expect("SEED is a number"));
+    let seeds = only.map_or(0..60, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        for isa in available() {
+            eprintln!("{name}: on {}; replay with SEED={seed}", isa.name());
+            let run = |threads| with_isa(isa, || with_count(threads, || case(&mut Rng(seed))));
+            let (one, three) = (run(1), run(3));
+            let bits = |all: &[T]| all.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&one), bits(&three), "threads change the result");
+        }
+    }
+}
+
+/// Refuses results farther from the exact ones than one rounding of `T` and `slack` units of rounding
+/// of its accumulator, relative to `size` (or the value, if larger).
+pub fn check<T: Element>(what: &str, got: &[T], exact: &[f64], size: f64, slack: f64) {
+    assert_eq!(got.len(), exact.len(), "{what}");
+    let unit = |bits: i32| 2f64.powi(-bits);
+    let (store, tiny, acc) = match size_of::<T>() {
+        8 => (0., 0., unit(53)),
+        4 => (0., 0., unit(24)),
+        _ if T::from_f64(1e10).to_f64().is_infinite() => (unit(11), unit(25), unit(24)),
+        _ => (unit(8), unit(130), unit(24)),
+    };
+    for (at, (got, &exact)) in got.iter().zip(exact).enumerate() {
+        let got = got.to_f64();
+        let bound = exact.abs() * store * 1.001 + tiny + slack * acc * exact.abs().max(size);
+        assert!(
+            (got - exact).abs() <= bound || got == exact || (got.is_nan() && exact.is_nan()),
+            "{what}[{at}] = {got}, not {exact} (within {bound:e})"
+        );
+    }
+}
+
+/// Runs a generic test for the four types.
+macro_rules! each_type {
+    ($($name:ident)*) => {
+        $(
+            mod $name {
+                #[test]
+                fn of_f32() {
+                    super::$name::<f32>();
+                }
+                #[test]
+                fn of_f64() {
+                    super::$name::<f64>();
+                }
+                #[test]
+                fn of_f16() {
+                    super::$name::<half::f16>();
+                }
+                #[test]
+                fn of_bf16() {
+                    super::$name::<half::bf16>();
+                }
+            }
+        )*
+    };
+}
+pub(crate) use each_type;

@@ -1,0 +1,646 @@
+//! softmax(x)ᵢ = exp(xᵢ) / Σⱼ exp(xⱼ) along any axis, and its logarithm.
+//! <https://en.wikipedia.org/wiki/Softmax_function>
+//!
+//! The largest element is subtracted first, so nothing overflows. Results for unusual rows are those
+//! of IEEE arithmetic, on every instruction set: a row with NaN or +∞ in it, or of −∞ only, is NaN; −∞
+//! among others gets 0; a row of one finite element is 1; no elements, no result.
+
+use std::ops::Range;
+
+use crate::{
+    Element, Error, Layout, Real, Result, V,
+    rows::{Rows, first, vectors},
+    simd::{Isa, Simd, Vector, WithSimd, exp, isa},
+    threads,
+};
+
+/// Elements that are worth a thread. A thread is woken in about 5 µs, one does 6 elements in a ns.
+const LEAST: usize = 24 << 10;
+
+/// Lines along an inner axis that are copied out together, so that cache lines are used whole.
+const TILE: usize = 16;
+
+/// What else happens to `x` on the way in.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a, T> {
+    /// `x` is multiplied by this: attention's 1/√d, or an inverse temperature, without a pass.
+    pub scale: f64,
+    /// This is added after scaling: attention's mask or bias. Dimensions as `x`, broadcast by strides
+    /// of 0.
+    pub mask: Option<(&'a [T], Layout<'a>)>,
+    /// A row of −∞ only gives 0 (−∞ for the logarithm) instead of NaN: padding that may see nothing
+    /// then contributes nothing, and no NaN reaches the gradients.
+    pub hidden_rows_are_zero: bool,
+}
+
+impl<T> Default for Options<'_, T> {
+    fn default() -> Self {
+        Self {
+            scale: 1.,
+            mask: None,
+            hidden_rows_are_zero: false,
+        }
+    }
+}
+
+/// Writes softmax(scale·x + mask) along `axis` to `out`, in row-major order.
+///
+/// # Errors
+/// When a layout does not fit its slice, the mask's dimensions are not those of `x`, `out` has another
+/// length, or there is no such axis.
+pub fn softmax<T: Element>(
+    x: &[T],
+    layout: &Layout,
+    axis: usize,
+    options: &Options<T>,
+    out: &mut [T],
+) -> Result<()> {
+    forward("softmax", Kind::Plain, x, layout, axis, options, out)
+}
+
+/// Writes ln softmax(scale·x + mask) along `axis` to `out`, in row-major order.
+///
+/// # Errors
+/// As [`softmax`].
+pub fn log_softmax<T: Element>(
+    x: &[T],
+    layout: &Layout,
+    axis: usize,
+    options: &Options<T>,
+    out: &mut [T],
+) -> Result<()> {
+    forward("log_softmax", Kind::Log, x, layout, axis, options, out)
+}
+
+/// The gradient of [`softmax`]: scale · y · (g − Σ g·y), from its result `y` and the gradient `g`.
+/// That of the mask is the same with a scale of 1.
+///
+/// # Errors
+/// When a layout does not fit its slice, the dimensions differ, `out` has another length, or there is
+/// no such axis.
+pub fn softmax_backward<T: Element>(
+    y: (&[T], &Layout),
+    grad: (&[T], &Layout),
+    axis: usize,
+    scale: f64,
+    out: &mut [T],
+) -> Result<()> {
+    backward("softmax_backward", Kind::Plain, y, grad, axis, scale, out)
+}
+
+/// The gradient of [`log_softmax`]: scale · (g − exp(y) · Σ g).
+///
+/// # Errors
+/// As [`softmax_backward`].
+pub fn log_softmax_backward<T: Element>(
+    y: (&[T], &Layout),
+    grad: (&[T], &Layout),
+    axis: usize,
+    scale: f64,
+    out: &mut [T],
+) -> Result<()> {
+    backward("log_softmax_backward", Kind::Log, y, grad, axis, scale, out)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    Log,
+}
+
+fn forward<T: Element>(
+    op: &'static str,
+    kind: Kind,
+    x: &[T],
+    layout: &Layout,
+    axis: usize,
+    options: &Options<T>,
+    out: &mut [T],
+) -> Result<()> {
+    check(op, "x", x, layout, axis, out)?;
+    let rows = Rows::new(x, layout, axis);
+    let mask = match &options.mask {
+        Some((mask, its)) => {
+            its.check_dims(op, "mask", layout.dims())?;
+            its.check(op, "mask", mask.len())?;
+            Some(Rows::new(mask, its, axis))
+        }
+        None => None,
+    };
+    let scale = T::Acc::from_f64(options.scale);
+    let zero = options.hidden_rows_are_zero;
+    each_line(
+        isa()?,
+        &rows,
+        mask.as_ref(),
+        layout,
+        axis,
+        out,
+        Forward { kind, scale, zero },
+    );
+    Ok(())
+}
+
+fn backward<T: Element>(
+    op: &'static str,
+    kind: Kind,
+    (y, layout): (&[T], &Layout),
+    (grad, its): (&[T], &Layout),
+    axis: usize,
+    scale: f64,
+    out: &mut [T],
+) -> Result<()> {
+    check(op, "y", y, layout, axis, out)?;
+    its.check_dims(op, "grad", layout.dims())?;
+    its.check(op, "grad", grad.len())?;
+    let (y, grad) = (Rows::new(y, layout, axis), Rows::new(grad, its, axis));
+    let line = Backward {
+        kind,
+        scale: T::Acc::from_f64(scale),
+    };
+    each_line(isa()?, &y, Some(&grad), layout, axis, out, line);
+    Ok(())
+}
+
+fn check<T: Element>(
+    op: &'static str,
+    argument: &'static str,
+    x: &[T],
+    layout: &Layout,
+    axis: usize,
+    out: &[T],
+) -> Result<()> {
+    let rank = layout.rank();
+    if rank == 0 {
+        return Err(Error::Rank {
+            op,
+            argument,
+            least: 1,
+            got: 0,
+        });
+    }
+    if axis >= rank {
+        return Err(Error::Axis { op, axis, rank });
+    }
+    layout.check(op, argument, x.len())?;
+    layout.check_len(op, "out", out.len())
+}
+
+/// What happens to one line, with or without a second operand.
+trait Line<T: Element>: Copy + Sync {
+    fn line<S: Simd>(self, s: S, x: &[T], other: Option<&[T]>, out: &mut [T]);
+}
+
+#[derive(Clone, Copy)]
+struct Forward<R> {
+    kind: Kind,
+    scale: R,
+    zero: bool,
+}
+
+impl<T: Element> Line<T> for Forward<T::Acc> {
+    #[inline(always)]
+    fn line<S: Simd>(self, s: S, x: &[T], mask: Option<&[T]>, out: &mut [T]) {
+        match mask {
+            Some(mask) => self.masked::<T, S, true>(s, x, mask, out),
+            None => self.masked::<T, S, false>(s, x, x, out),
+        }
+    }
+}
+
+impl<R: Real> Forward<R> {
+    #[inline(always)]
+    fn masked<T: Element<Acc = R>, S: Simd, const MASKED: bool>(
+        self,
+        s: S,
+        x: &[T],
+        mask: &[T],
+        out: &mut [T],
+    ) {
+        let (n, lanes) = (x.len(), V::<R, S>::LANES);
+        let (mask, out) = (&mask[..n], &mut out[..n]);
+        let splat = |value| V::<R, S>::splat(s, value);
+        let (scale, lowest) = (splat(self.scale), splat(R::NEG_INFINITY));
+        let load = |at: usize, len: usize| {
+            let v = T::get(s, &x[at..at + len], R::ZERO) * scale;
+            let v = if MASKED {
+                v + T::get(s, &mask[at..at + len], R::ZERO)
+            } else {
+                v
+            };
+            if len < lanes {
+                first::<R, S>(s, v, len, R::NEG_INFINITY)
+            } else {
+                v
+            }
+        };
+
+        let mut largest = [lowest; 4];
+        vectors!(n, lanes, |at, len, k| {
+            // NaN is passed over here, and comes in again with the exponentials.
+            largest[k] = load(at, len).max(largest[k]);
+        });
+        let [a, b, c, d] = largest;
+        let largest = a.max(b).max(c.max(d)).reduce_max();
+        let hidden = |(x, mask): (&T, &T)| {
+            let v = x.to_acc() * self.scale;
+            (if MASKED { v + mask.to_acc() } else { v }) == R::NEG_INFINITY
+        };
+        if self.zero && largest == R::NEG_INFINITY && x.iter().zip(mask).all(hidden) {
+            let hidden = if self.kind == Kind::Log {
+                R::NEG_INFINITY
+            } else {
+                R::ZERO
+            };
+            return out.fill(T::from_acc(hidden));
+        }
+        let base = splat(largest);
+
+        let mut sums = [splat(R::ZERO); 4];
+        let keep = T::WIDE && self.kind == Kind::Plain;
+        vectors!(n, lanes, |at, len, k| {
+            let e = exp::<R, S>(s, load(at, len) - base);
+            sums[k] = sums[k] + e;
+            if keep {
+                T::put(s, e, &mut out[at..at + len]);
+            }
+        });
+        let [a, b, c, d] = sums;
+        let sum = ((a + b) + (c + d)).reduce_add();
+
+        match self.kind {
+            Kind::Plain => {
+                let factor = splat(R::ONE / sum);
+                vectors!(n, lanes, |at, len, _k| {
+                    // f16 and bf16 are rounded once: the exponential is computed again instead of
+                    // read back.
+                    let e = if keep {
+                        T::get(s, &out[at..at + len], R::ZERO)
+                    } else {
+                        exp::<R, S>(s, load(at, len) - base)
+                    };
+                    T::put(s, e * factor, &mut out[at..at + len]);
+                });
+            }
+            Kind::Log => {
+                let log = splat(sum.ln());
+                vectors!(n, lanes, |at, len, _k| {
+                    T::put(s, load(at, len) - base - log, &mut out[at..at + len]);
+                });
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Backward<R> {
+    kind: Kind,
+    scale: R,
+}
+
+impl<T: Element> Line<T> for Backward<T::Acc> {
+    #[inline(always)]
+    fn line<S: Simd>(self, s: S, y: &[T], grad: Option<&[T]>, out: &mut [T]) {
+        let zero = T::Acc::ZERO;
+        let (n, lanes) = (y.len(), V::<T::Acc, S>::LANES);
+        let (grad, out) = (&grad.unwrap_or_default()[..n], &mut out[..n]);
+        let splat = |value| V::<T::Acc, S>::splat(s, value);
+        let mut sums = [splat(zero); 4];
+        vectors!(n, lanes, |at, len, k| {
+            let g = T::get(s, &grad[at..at + len], zero);
+            sums[k] = match self.kind {
+                Kind::Plain => g.mul_add(T::get(s, &y[at..at + len], zero), sums[k]),
+                Kind::Log => sums[k] + g,
+            };
+        });
+        let [a, b, c, d] = sums;
+        let sum = splat(((a + b) + (c + d)).reduce_add());
+        let scale = splat(self.scale);
+        vectors!(n, lanes, |at, len, _k| {
+            let g = T::get(s, &grad[at..at + len], zero);
+            let y = T::get(s, &y[at..at + len], zero);
+            let dx = match self.kind {
+                Kind::Plain => y * (g - sum),
+                Kind::Log => g - exp::<T::Acc, S>(s, y) * sum,
+            };
+            T::put(s, dx * scale, &mut out[at..at + len]);
+        });
+    }
+}
+
+/// Divides the lines among threads and runs `line` on each.
+fn each_line<T: Element, L: Line<T>>(
+    isa: Isa,
+    x: &Rows<T>,
+    other: Option<&Rows<T>>,
+    layout: &Layout,
+    axis: usize,
+    out: &mut [T],
+    line: L,
+) {
+    let width = x.width;
+    let inner: usize = layout.dims()[axis + 1..].iter().product();
+    let parts = threads::parts(out.len(), LEAST).min(x.count.max(1));
+    if out.is_empty() {
+        return;
+    }
+    if inner == 1 {
+        threads::rows(out, width, parts, |lines, out| {
+            isa.run(Outer {
+                x,
+                other,
+                lines,
+                out,
+                line,
+            });
+        });
+        return;
+    }
+    // The result's lines are interleaved. Each part gets some columns of every row.
+    let parts = parts.min(inner);
+    let mut columns: Vec<Vec<&mut [T]>> = Vec::new();
+    columns.resize_with(parts, || Vec::with_capacity(out.len() / inner));
+    for mut row in out.chunks_mut(inner) {
+        for (part, column) in columns.iter_mut().enumerate() {
+            let (mine, rest) = row.split_at_mut(threads::part(inner, parts, part).len());
+            column.push(mine);
+            row = rest;
+        }
+    }
+    threads::run_with(columns, |part, rows| {
+        let columns = threads::part(inner, parts, part);
+        isa.run(Inner {
+            x,
+            other,
+            inner,
+            columns,
+            rows,
+            line,
+        });
+    });
+}
+
+/// Lines whose results lie one after the other.
+struct Outer<'a, T, L> {
+    x: &'a Rows<'a, T>,
+    other: Option<&'a Rows<'a, T>>,
+    lines: Range<usize>,
+    out: &'a mut [T],
+    line: L,
+}
+
+impl<T: Element, L: Line<T>> WithSimd for Outer<'_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
+        for (line, out) in self.lines.zip(self.out.chunks_mut(self.x.width)) {
+            let x = self.x.get(line, &mut buffer);
+            let other = self.other.map(|other| other.get(line, &mut buffer_2));
+            self.line.line(s, x, other, out);
+        }
+    }
+}
+
+/// Lines whose results are interleaved: some columns of a matrix.
+struct Inner<'a, T, L> {
+    x: &'a Rows<'a, T>,
+    other: Option<&'a Rows<'a, T>>,
+    inner: usize,
+    columns: Range<usize>,
+    rows: Vec<&'a mut [T]>,
+    line: L,
+}
+
+impl<T: Element, L: Line<T>> WithSimd for Inner<'_, T, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let width = self.x.width;
+        let mut x = vec![T::ZERO; TILE * width];
+        let mut other = vec![
+            T::ZERO;
+            if self.other.is_some() {
+                TILE * width
+            } else {
+                0
+            }
+        ];
+        let mut out = vec![T::ZERO; TILE * width];
+        for (outer, rows) in self.rows.chunks_mut(width).enumerate() {
+            for first in self.columns.clone().step_by(TILE) {
+                let columns = first..(first + TILE).min(self.columns.end);
+                let start = outer * self.inner;
+                let lines = start + columns.start..start + columns.end;
+                self.x.gather(lines.clone(), &mut x);
+                if let Some(rows) = self.other {
+                    rows.gather(lines, &mut other);
+                }
+                for column in 0..columns.len() {
+                    let range = column * width..(column + 1) * width;
+                    let other = self.other.map(|_| &other[range.clone()]);
+                    self.line.line(s, &x[range.clone()], other, &mut out[range]);
+                }
+                for (i, row) in rows.iter_mut().enumerate() {
+                    let to = &mut row[first - self.columns.start..][..columns.len()];
+                    for (column, to) in to.iter_mut().enumerate() {
+                        *to = out[column * width + i];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::{Rng, cases, check as close, each_type};
+
+    /// The positions of each line along `axis` in row-major order.
+    fn lines(dims: &[usize], axis: usize) -> Vec<Vec<usize>> {
+        let inner: usize = dims[axis + 1..].iter().product();
+        let outer: usize = dims[..axis].iter().product();
+        (0..outer * inner)
+            .map(|line| {
+                let start = line / inner * dims[axis] * inner + line % inner;
+                (0..dims[axis]).map(|i| start + i * inner).collect()
+            })
+            .collect()
+    }
+
+    fn exact(v: &[f64], log: bool) -> Vec<f64> {
+        let largest = v.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = v.iter().map(|v| (v - largest).exp()).sum();
+        let one = |v: &f64| {
+            if log {
+                v - largest - sum.ln()
+            } else {
+                (v - largest).exp() / sum
+            }
+        };
+        v.iter().map(one).collect()
+    }
+
+    fn forward<T: Element>() {
+        cases("softmax", |rng: &mut Rng| {
+            let dims = rng.dims();
+            let axis = rng.below(dims.len());
+            let (x, mask) = (rng.operand::<T>(&dims), rng.operand::<T>(&dims));
+            let scale = [1., 0.125, -2., 3.][rng.below(4)];
+            let masked = rng.below(2) == 0;
+            let log = rng.below(2) == 0;
+            let options = Options {
+                scale,
+                mask: masked.then(|| (&mask.data[..], mask.layout())),
+                hidden_rows_are_zero: rng.below(2) == 0,
+            };
+            let mut out = rng.values(dims.iter().product());
+            let op = if log { log_softmax } else { softmax };
+            op(&x.data, &x.layout(), axis, &options, &mut out).unwrap();
+            let mut expected = vec![0.; out.len()];
+            let (x, mask) = (x.values(), mask.values());
+            for line in lines(&dims, axis) {
+                let v: Vec<f64> = line
+                    .iter()
+                    .map(|&at| x[at] * scale + if masked { mask[at] } else { 0. })
+                    .collect();
+                for (&at, value) in line.iter().zip(exact(&v, log)) {
+                    expected[at] = value;
+                }
+            }
+            close("softmax", &out, &expected, if log { 16. } else { 0. }, 40.);
+            out
+        });
+    }
+
+    fn gradients<T: Element>() {
+        cases("softmax_backward", |rng: &mut Rng| {
+            let dims = rng.dims();
+            let axis = rng.below(dims.len());
+            let (y, grad) = (rng.operand::<T>(&dims), rng.operand::<T>(&dims));
+            let log = rng.below(2) == 0;
+            let mut out = rng.values(dims.iter().product());
+            let op = if log {
+                log_softmax_backward
+            } else {
+                softmax_backward
+            };
+            op(
+                (&y.data, &y.layout()),
+                (&grad.data, &grad.layout()),
+                axis,
+                0.5,
+                &mut out,
+            )
+            .unwrap();
+            let mut expected = vec![0.; out.len()];
+            let (y, g) = (y.values(), grad.values());
+            let mut size = 0f64;
+            for line in lines(&dims, axis) {
+                let factor = |at: usize| if log { 1. } else { y[at] };
+                let sum: f64 = line.iter().map(|&at| g[at] * factor(at)).sum();
+                let absolute: f64 = line.iter().map(|&at| (g[at] * factor(at)).abs()).sum();
+                for &at in &line {
+                    expected[at] = 0.5
+                        * if log {
+                            g[at] - y[at].exp() * sum
+                        } else {
+                            y[at] * (g[at] - sum)
+                        };
+                    size = size.max(absolute * y[at].exp().max(y[at].abs()).max(1.));
+                }
+            }
+            close("dx", &out, &expected, size, 16.);
+            out
+        });
+    }
+
+    each_type!(forward gradients);
+
+    #[test]
+    fn unusual_rows() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        let row = |x: &[f32], zero| {
+            let options = Options {
+                hidden_rows_are_zero: zero,
+                ..Options::default()
+            };
+            let dims = [x.len()];
+            let layout = Layout::contiguous(&dims).unwrap();
+            let (mut y, mut log) = (vec![7.; x.len()], vec![7.; x.len()]);
+            softmax(x, &layout, 0, &options, &mut y).unwrap();
+            log_softmax(x, &layout, 0, &options, &mut log).unwrap();
+            (y, log)
+        };
+        for isa in crate::simd::available() {
+            crate::simd::with_isa(isa, || {
+                for n in [1, 3, 16, 17, 70] {
+                    let (y, log) = row(&vec![-inf; n], false);
+                    assert!(
+                        y.iter().chain(&log).all(|y| y.is_nan()),
+                        "{n} of -inf: {y:?} {log:?}"
+                    );
+                    let (y, log) = row(&vec![-inf; n], true);
+                    assert!(
+                        y.iter().all(|&y| y == 0.) && log.iter().all(|&y| y == -inf),
+                        "{y:?}"
+                    );
+                    for special in [nan, inf] {
+                        for at in [0, n / 2, n - 1] {
+                            let mut x = vec![0.; n];
+                            x[at] = special;
+                            for zero in [false, true] {
+                                let (y, _) = row(&x, zero);
+                                assert!(y.iter().all(|y| y.is_nan()), "{n} with {special}: {y:?}");
+                            }
+                            let mut all = vec![-inf; n];
+                            all[at] = nan;
+                            assert!(
+                                row(&all, true).0.iter().all(|y| y.is_nan()),
+                                "NaN is not hidden"
+                            );
+                        }
+                    }
+                    let mut x = vec![-inf; n];
+                    x[n - 1] = -3e38;
+                    let (y, log) = row(&x, true);
+                    assert_eq!((y[n - 1], log[n - 1]), (1., 0.));
+                    assert!(y[..n - 1].iter().all(|&y| y == 0.));
+                }
+                assert_eq!(row(&[], false).0, []);
+            });
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_argument() {
+        let dims = [2, 3];
+        let layout = Layout::contiguous(&dims).unwrap();
+        let (x, mut out) = ([0f32; 6], [0f32; 6]);
+        let plain = Options::default();
+        let refusal = |result: Result<()>| result.unwrap_err().to_string();
+        assert!(refusal(softmax(&x[..5], &layout, 0, &plain, &mut out)).contains("`x`"));
+        assert!(refusal(softmax(&x, &layout, 0, &plain, &mut out[..5])).contains("`out`"));
+        assert!(refusal(softmax(&x, &layout, 2, &plain, &mut out)).contains("axis 2"));
+        let scalar = Layout::contiguous(&[]).unwrap();
+        assert!(refusal(softmax(&x, &scalar, 0, &plain, &mut out)).contains("rank 0"));
+        let other = Layout::contiguous(&[3, 2]).unwrap();
+        let masked = Options {
+            mask: Some((&x[..], other)),
+            ..plain
+        };
+        assert!(refusal(log_softmax(&x, &layout, 0, &masked, &mut out)).contains("`mask`"));
+        let short = Options {
+            mask: Some((&x[..2], layout)),
+            ..plain
+        };
+        assert!(refusal(softmax(&x, &layout, 0, &short, &mut out)).contains("`mask`"));
+        let grad = (&x[..1], &layout);
+        assert!(refusal(softmax_backward((&x, &layout), grad, 0, 1., &mut out)).contains("`grad`"));
+        let grad = (&x[..], &other);
+        assert!(
+            refusal(log_softmax_backward((&x, &layout), grad, 0, 1., &mut out)).contains("`grad`")
+        );
+    }
+}

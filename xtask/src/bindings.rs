@@ -80,7 +80,7 @@ fn bindings(layout: &Layout) -> Result<Vec<Binding>, Error> {
     Ok(bindings.collect())
 }
 
-fn patched_crates(manifest: &Table) -> impl Iterator<Item = &str> {
+pub fn patched_crates(manifest: &Table) -> impl Iterator<Item = &str> {
     let patched = manifest
         .get("patch")
         .and_then(|patch| patch.get("crates-io"));
@@ -94,7 +94,7 @@ fn patched_crates(manifest: &Table) -> impl Iterator<Item = &str> {
     })
 }
 
-fn locked_version<'a>(lock: &'a Table, name: &str) -> Option<&'a str> {
+pub fn locked_version<'a>(lock: &'a Table, name: &str) -> Option<&'a str> {
     let packages = lock.get("package")?.as_array()?;
     packages
         .iter()
@@ -105,15 +105,16 @@ fn locked_version<'a>(lock: &'a Table, name: &str) -> Option<&'a str> {
 
 /// What `cargo metadata` says about a package, as far as it matters here.
 #[derive(Deserialize)]
-struct Package {
-    name: String,
-    version: String,
-    manifest_path: PathBuf,
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    pub manifest_path: PathBuf,
 }
 
+/// What `cargo metadata` prints, as far as it matters here.
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
+pub struct Metadata {
+    pub packages: Vec<Package>,
 }
 
 /// Lets cargo fetch the crates, and returns the folders it keeps their sources in.
@@ -207,7 +208,7 @@ fn state(target: &Path, bindings: &[Binding]) -> String {
 }
 
 /// FNV-1a: the standard library promises no hash that stays the same from release to release.
-struct Fnv(u64);
+pub struct Fnv(pub u64);
 
 impl Default for Fnv {
     fn default() -> Self {
@@ -216,14 +217,14 @@ impl Default for Fnv {
 }
 
 impl Fnv {
-    fn write(&mut self, bytes: &[u8]) {
+    pub fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
+pub fn copy_folder(from: &Path, to: &Path) -> Result<(), Error> {
     fs::create_dir_all(to).map_err(Error::file("create", to))?;
     for entry in entries(from)? {
         let target = to.join(entry.file_name().unwrap_or_default());
@@ -258,7 +259,8 @@ fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(Error::file("read", path))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Error> {
+/// Writes a file, and the folders to it.
+pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
     }

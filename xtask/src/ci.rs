@@ -12,7 +12,7 @@ use crate::{bindings, tables};
 type Action = fn(&Layout) -> Result<Counts, Error>;
 
 /// The steps in order: what fails fast comes first.
-const STEPS: [(&str, Action); 9] = [
+const STEPS: [(&str, Action); 11] = [
     ("format", |layout| format(layout).map(no_tests)),
     ("bindings", |layout| {
         bindings::prepare(layout).map(|_| Counts::default())
@@ -29,6 +29,8 @@ const STEPS: [(&str, Action); 9] = [
     }),
     ("test fast", |layout| Ok(Set::Fast.run(layout, &[]))),
     ("test sim", |layout| Ok(Set::Sim.run(layout, &[]))),
+    ("test objc", |layout| Ok(Set::Objc.run(layout, &[]))),
+    ("test candle", |layout| Ok(Set::Candle.run(layout, &[]))),
     ("test macos", |layout| Ok(Set::Macos.run(layout, &[]))),
 ];
 

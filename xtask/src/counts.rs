@@ -38,6 +38,16 @@ impl Counts {
         }
     }
 
+    /// The counts of a suite, whose ignored tests are those that it names as skipped.
+    pub fn with_skipped(self) -> String {
+        let Self {
+            passed,
+            failed,
+            ignored,
+        } = self;
+        format!("{passed} passed, {failed} failed, {ignored} skipped")
+    }
+
     /// The counts of a step; what stopped it is shown and is one failure.
     pub fn of(step: Result<Self, Error>) -> Self {
         step.unwrap_or_else(|error| {

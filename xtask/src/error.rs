@@ -57,6 +57,10 @@ pub enum Error {
         found: String,
     },
 
+    /// A crate whose tests are wanted is not used by the simulator's workspace.
+    #[error("sim/ uses no {name} from the registry, so there are no tests of it to run")]
+    NoSuite { name: &'static str },
+
     /// The two workspaces are not in step; the differences, one a line.
     #[error("Cargo.toml or Cargo.lock differs from the one in sim/:\n{}", .differences.join("\n"))]
     Tables { differences: Vec<String> },

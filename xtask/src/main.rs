@@ -6,14 +6,19 @@
 
 mod apple;
 mod bindings;
+mod candle;
 mod ci;
 mod counts;
 mod error;
 mod layout;
 mod macos;
+mod objc;
 mod patch;
 mod process;
+mod program;
 mod sim;
+mod skips;
+mod suites;
 mod tables;
 mod test;
 

@@ -46,6 +46,12 @@ impl Step {
         self
     }
 
+    /// Shows `text` instead of the command, which nobody would type.
+    pub fn shown_as(mut self, text: String) -> Self {
+        self.shown = text;
+        self
+    }
+
     /// Sets environment variables.
     pub fn envs<V: AsRef<OsStr>>(
         mut self,

@@ -34,7 +34,7 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
 }
 
 /// The simulator as a shared library, with what it takes to build and run programs against it.
-struct Shared {
+pub struct Shared {
     /// Its own target folder: everything in it is built with other flags than usual.
     target: PathBuf,
     /// Where `libobjc.so` is.
@@ -45,7 +45,7 @@ struct Shared {
 
 impl Shared {
     /// Builds and installs `libobjc.so`.
-    fn build(layout: &Layout) -> Result<Self, Error> {
+    pub fn build(layout: &Layout) -> Result<Self, Error> {
         heading("sim: the simulator as libobjc.so");
         let target = layout.sim().join("target/shared");
         let toolchain = Step::new("rustc", layout.root())
@@ -88,22 +88,30 @@ impl Shared {
     /// Cargo with the flags of the shared form, the same for the simulator and for the tests, so
     /// that what both depend on is built once.
     fn cargo(&self, layout: &Layout, command: &str) -> Step {
+        self.cargo_in(&layout.sim(), command)
+    }
+
+    /// The same for a workspace of its own.
+    pub fn cargo_in(&self, folder: &Path, command: &str) -> Step {
         // Rust code on both sides of the library must share one standard library, or a panic
         // that crosses it aborts instead of unwinding.
         let mut flags = OsString::from("-Cprefer-dynamic\x1f-Lnative=");
         flags.push(&self.library);
-        let path = [self.library.as_path(), self.toolchain.as_path()];
-        Step::cargo(&layout.sim())
+        Step::cargo(folder)
             .args([command, "--target-dir"])
             .args([&self.target])
             .envs([
                 ("CARGO_ENCODED_RUSTFLAGS", &flags),
                 ("CARGO_ENCODED_RUSTDOCFLAGS", &flags),
             ])
-            .envs([(
-                "LD_LIBRARY_PATH",
-                search_path(&path, env::var_os("LD_LIBRARY_PATH")),
-            )])
+            .envs([self.search_path()])
+    }
+
+    /// The environment variable that lets programs find the library when they run.
+    pub fn search_path(&self) -> (&'static str, OsString) {
+        let path = [self.library.as_path(), self.toolchain.as_path()];
+        let name = "LD_LIBRARY_PATH";
+        (name, search_path(&path, env::var_os(name)))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, duration, heading};
-use crate::{macos, sim};
+use crate::{candle, macos, objc, sim};
 
 /// What can be asked for.
 #[derive(Clone, Copy, ValueEnum)]
@@ -18,6 +18,10 @@ pub enum Choice {
     Fast,
     /// The simulator's own tests, and the GPU path of the product on it
     Sim,
+    /// The tests of objc2, block2 and objc2-foundation on the simulator's runtime
+    Objc,
+    /// Candle's own tests of its Metal backend on the simulator
+    Candle,
     /// The GPU path type-checked and linted for macOS; runs no test
     Macos,
     /// All of the above
@@ -29,6 +33,8 @@ pub enum Choice {
 pub enum Set {
     Fast,
     Sim,
+    Objc,
+    Candle,
     Macos,
 }
 
@@ -38,8 +44,10 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
         None => &[Set::Fast, Set::Sim],
         Some(Choice::Fast) => &[Set::Fast],
         Some(Choice::Sim) => &[Set::Sim],
+        Some(Choice::Objc) => &[Set::Objc],
+        Some(Choice::Candle) => &[Set::Candle],
         Some(Choice::Macos) => &[Set::Macos],
-        Some(Choice::All) => &[Set::Fast, Set::Sim, Set::Macos],
+        Some(Choice::All) => &[Set::Fast, Set::Sim, Set::Objc, Set::Candle, Set::Macos],
     };
     let total: Counts = sets.iter().map(|set| set.run(layout, filters)).sum();
     if sets.len() > 1 {
@@ -58,12 +66,18 @@ impl Set {
         let (name, result) = match self {
             Self::Fast => ("fast", fast(layout, filters).and_then(some)),
             Self::Sim => ("sim", sim::run(layout, filters).and_then(some)),
+            Self::Objc => (
+                "objc suites",
+                objc::SUITE.run(layout, filters).and_then(some),
+            ),
+            Self::Candle => ("candle", candle::SUITE.run(layout, filters).and_then(some)),
             Self::Macos => ("macos", macos::run(layout).map(|()| Counts::default())),
         };
         let counts = Counts::of(result);
         eprintln!("\n   {name} took {}", duration(start.elapsed()));
         match self {
             Self::Fast | Self::Sim => println!("{name}: {counts}"),
+            Self::Objc | Self::Candle => println!("{name}: {}", counts.with_skipped()),
             Self::Macos if counts.failed == 0 => println!("{name}: no errors"),
             Self::Macos => println!("{name}: failed"),
         }

@@ -17,10 +17,12 @@
 
 mod element;
 mod error;
+pub mod layer_norm;
 mod layout;
 pub mod memory;
 #[cfg(test)]
 mod oracle;
+pub mod rms_norm;
 mod rows;
 pub mod simd;
 pub mod softmax;

@@ -13,6 +13,11 @@ use crate::{
 pub struct Rng(u64);
 
 impl Rng {
+    /// The generator that `SEED` names.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -125,7 +130,7 @@ pub fn cases<T: Element>(name: &str, case: impl Fn(&mut Rng) -> Vec<T>) {
     for seed in seeds {
         for isa in available() {
             eprintln!("{name}: on {}; replay with SEED={seed}", isa.name());
-            let run = |threads| with_isa(isa, || with_count(threads, || case(&mut Rng(seed))));
+            let run = |threads| with_isa(isa, || with_count(threads, || case(&mut Rng::new(seed))));
             let (one, three) = (run(1), run(3));
             let bits = |all: &[T]| all.iter().map(|x| x.to_f64().to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&one), bits(&three), "threads change the result");

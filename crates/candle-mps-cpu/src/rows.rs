@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::{
-    Element, Layout, Real, V,
+    Element, Error, Layout, Real, Result, V,
     simd::{MAX_LANES, Simd},
+    threads,
 };
 
 /// Runs a block for each vector of `0..n`: first in groups of four whose accumulators `k` (0 to 3) are
@@ -117,18 +118,116 @@ impl<'a, T: Element> Rows<'a, T> {
         buffer
     }
 
-    /// Copies `lines` to `tile`, one after the other, reading neighbours of different lines together.
+    /// Copies up to [`TILE`] lines to `tile`, one after the other. Neighbours across the lines are read
+    /// together, so that a cache line is used whole where the lines lie side by side.
     pub fn gather(&self, lines: Range<usize>, tile: &mut [T]) {
-        for (column, line) in lines.enumerate() {
-            let start = self.start(line);
-            for (i, to) in tile[column * self.width..][..self.width]
-                .iter_mut()
-                .enumerate()
-            {
-                *to = self.x[start + i * self.step];
+        let mut starts = [0; TILE];
+        for (start, line) in starts.iter_mut().zip(lines.clone()) {
+            *start = self.start(line);
+        }
+        for i in 0..self.width {
+            for (column, start) in starts.iter().enumerate().take(lines.len()) {
+                tile[column * self.width + i] = self.x[start + i * self.step];
             }
         }
     }
+}
+
+/// Lines that are worth copying out together.
+pub(crate) const TILE: usize = 16;
+
+/// The rows along the last axis of an operand that an op works on.
+pub(crate) fn last_axis<'a, T: Element>(
+    op: &'static str,
+    argument: &'static str,
+    x: &'a [T],
+    layout: &Layout,
+) -> Result<Rows<'a, T>> {
+    let rank = layout.rank();
+    if rank == 0 {
+        return Err(Error::Rank {
+            op,
+            argument,
+            least: 1,
+            got: 0,
+        });
+    }
+    layout.check(op, argument, x.len())?;
+    Ok(Rows::new(x, layout, rank - 1))
+}
+
+/// Refuses a vector, such as a weight, that has not one element for each of a row.
+pub(crate) fn check_vector<T>(
+    op: &'static str,
+    argument: &'static str,
+    expected: usize,
+    vector: &[T],
+) -> Result<()> {
+    let got = vector.len();
+    if expected == got {
+        Ok(())
+    } else {
+        Err(Error::Length {
+            op,
+            argument,
+            expected,
+            got,
+        })
+    }
+}
+
+/// How many blocks of rows at most are summed up on their own; see [`sums`].
+const BLOCKS: usize = 32;
+/// Fewer rows than this make no block.
+const BLOCK: usize = 8;
+
+/// Runs `f` on blocks of rows of `out`, each with `vectors` zeroed rows of sums of its own, and adds
+/// the blocks' sums in order. The blocks depend on the number of rows only, not on that of threads, and
+/// keep rounding errors small as well: no sum has more than some dozens of terms before it is added.
+pub(crate) fn sums<T: Element>(
+    out: &mut [T],
+    width: usize,
+    parts: usize,
+    vectors: usize,
+    f: impl Fn(Range<usize>, &mut [T], &mut [T::Acc]) + Sync,
+) -> Vec<T::Acc> {
+    let mut total = vec![T::Acc::ZERO; vectors * width];
+    let rows = out.len().checked_div(width).unwrap_or(0);
+    if rows == 0 {
+        return total;
+    }
+    let block = rows.div_ceil(BLOCKS).max(BLOCK);
+    let blocks = rows.div_ceil(block);
+    let mut partial = vec![T::Acc::ZERO; blocks * total.len()];
+    let parts = parts.min(blocks);
+    let mut items = Vec::with_capacity(parts);
+    let (mut out, mut rest) = (out, &mut partial[..]);
+    for part in 0..parts {
+        let mine = threads::part(blocks, parts, part);
+        let first = mine.start * block;
+        let end = (mine.end * block).min(rows);
+        let (rows, others) = std::mem::take(&mut out).split_at_mut((end - first) * width);
+        out = others;
+        let (sums, others) = std::mem::take(&mut rest).split_at_mut(mine.len() * total.len());
+        rest = others;
+        items.push((first, rows, sums));
+    }
+    threads::run_with(items, |_, (first, rows, sums)| {
+        let sums = sums.chunks_mut((vectors * width).max(1));
+        // With no sums wanted there is nothing to zip with.
+        let mut sums = sums.map(Some).chain(std::iter::repeat_with(|| None));
+        for (index, rows) in rows.chunks_mut(block * width).enumerate() {
+            let start = first + index * block;
+            let sums = sums.next().flatten().unwrap_or_default();
+            f(start..start + rows.len() / width, rows, sums);
+        }
+    });
+    for partial in partial.chunks(total.len().max(1)) {
+        for (total, partial) in total.iter_mut().zip(partial) {
+            *total = *total + *partial;
+        }
+    }
+    total
 }
 
 #[cfg(test)]

@@ -9,16 +9,13 @@ use std::ops::Range;
 
 use crate::{
     Element, Error, Layout, Real, Result, V,
-    rows::{Rows, first, vectors},
+    rows::{Rows, TILE, first, vectors},
     simd::{Isa, Simd, Vector, WithSimd, exp, isa},
     threads,
 };
 
 /// Elements that are worth a thread. A thread is woken in about 5 µs, one does 6 elements in a ns.
 const LEAST: usize = 24 << 10;
-
-/// Lines along an inner axis that are copied out together, so that cache lines are used whole.
-const TILE: usize = 16;
 
 /// What else happens to `x` on the way in.
 #[derive(Debug, Clone, Copy)]
@@ -394,7 +391,7 @@ impl<T: Element, L: Line<T>> WithSimd for Outer<'_, T, L> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
-        for (line, out) in self.lines.zip(self.out.chunks_mut(self.x.width)) {
+        for (line, out) in self.lines.zip(self.out.chunks_mut(self.x.width.max(1))) {
             let x = self.x.get(line, &mut buffer);
             let other = self.other.map(|other| other.get(line, &mut buffer_2));
             self.line.line(s, x, other, out);

@@ -48,7 +48,7 @@ pub(crate) fn remove_all(object: *mut Object) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_setAssociatedObject(
+unsafe extern "C" fn objc_setAssociatedObject(
     object: *mut Object,
     key: *const c_void,
     value: *mut Object,
@@ -91,7 +91,7 @@ unsafe extern "C-unwind" fn objc_setAssociatedObject(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_getAssociatedObject(
+unsafe extern "C" fn objc_getAssociatedObject(
     object: *mut Object,
     key: *const c_void,
 ) -> *mut Object {
@@ -110,6 +110,6 @@ unsafe extern "C-unwind" fn objc_getAssociatedObject(
 }
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn objc_removeAssociatedObjects(object: *mut Object) {
+extern "C" fn objc_removeAssociatedObjects(object: *mut Object) {
     remove_all(object);
 }

@@ -1,5 +1,5 @@
 //! Blocks: closures with a C layout. A block begins on the stack and is copied to the heap by
-//! [`_Block_copy`]; a global block is never copied. Their classes are real, so a block can be
+//! `_Block_copy`; a global block is never copied. Their classes are real, so a block can be
 //! retained, put into an array or asked for its class. On the heap a block is an object like
 //! every other: counted, in the census, and known after its end.
 

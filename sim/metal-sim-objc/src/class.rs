@@ -1,6 +1,6 @@
 //! Classes: what a class is made of, and what it knows about its methods, variables,
 //! protocols and properties. How pairs are built is in [`registry`](crate::registry), the C
-//! functions that inspect them are in [`class_functions`](crate::class_functions). A class that
+//! functions that inspect them are in `class_functions`. A class that
 //! programs name at link time is a static made by [`link_class!`](crate::link_class); building
 //! a class of that name fills the static.
 

@@ -36,7 +36,7 @@ unsafe extern "C" fn objc_lookUpClass(name: *const c_char) -> *const Class {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_getRequiredClass(name: *const c_char) -> *const Class {
+unsafe extern "C" fn objc_getRequiredClass(name: *const c_char) -> *const Class {
     // SAFETY: the C contract.
     let name = unsafe { text(name) };
     match registry::by_name(name) {
@@ -70,7 +70,7 @@ unsafe extern "C" fn objc_getClassList(buffer: *mut *const Class, len: c_int) ->
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn objc_allocateClassPair(
+unsafe extern "C" fn objc_allocateClassPair(
     superclass: Option<&'static Class>,
     name: *const c_char,
     _extra: usize,
@@ -85,7 +85,7 @@ extern "C" fn objc_registerClassPair(class: &'static Class) {
 }
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn objc_disposeClassPair(class: &'static Class) {
+extern "C" fn objc_disposeClassPair(class: &'static Class) {
     registry::dispose(class);
 }
 
@@ -153,7 +153,7 @@ extern "C" fn class_respondsToSelector(class: Option<&'static Class>, sel: Sel) 
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn class_addMethod(
+unsafe extern "C" fn class_addMethod(
     class: &'static Class,
     sel: Sel,
     imp: Imp,
@@ -164,7 +164,7 @@ unsafe extern "C-unwind" fn class_addMethod(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn class_replaceMethod(
+unsafe extern "C" fn class_replaceMethod(
     class: &'static Class,
     sel: Sel,
     imp: Imp,

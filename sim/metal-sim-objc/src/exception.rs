@@ -1,5 +1,5 @@
 //! Objective-C exceptions, on top of Rust's panics: a throw unwinds like a panic with a
-//! payload of its own, and [`objc2_exception_helper_0_1_try_catch`], which objc2's feature
+//! payload of its own, and `objc2_exception_helper_0_1_try_catch`, which objc2's feature
 //! `exception` calls for `@try`, catches that payload and lets every other one pass. So no
 //! Objective-C compiler is needed; the crate `objc2-exception-helper`, which would call one,
 //! is replaced by declarations (`cargo xtask test objc` does that).
@@ -122,11 +122,11 @@ extern "C-unwind" fn objc_exception_rethrow(_buffer: *mut c_void) -> ! {
 }
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn objc_begin_catch(_buffer: *mut c_void) -> *mut Object {
+extern "C" fn objc_begin_catch(_buffer: *mut c_void) -> *mut Object {
     refused("objc_begin_catch")
 }
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn objc_end_catch() {
+extern "C" fn objc_end_catch() {
     refused("objc_end_catch")
 }

@@ -91,7 +91,7 @@ fn slot_of(imp: Imp) -> Option<usize> {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn imp_implementationWithBlock(block: *mut Object) -> Imp {
+unsafe extern "C" fn imp_implementationWithBlock(block: *mut Object) -> Imp {
     let block: *const c_void = block.cast();
     // SAFETY: the C contract: a block.
     let copy: *mut Block = unsafe {
@@ -103,14 +103,20 @@ unsafe extern "C-unwind" fn imp_implementationWithBlock(block: *mut Object) -> I
         }
         _Block_copy(block).cast()
     };
-    let free = BLOCKS.iter().position(|slot| {
-        slot.compare_exchange(ptr::null_mut(), copy, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-    });
-    match free {
-        Some(slot) => (&raw const FIRST).wrapping_byte_add(slot * STRIDE).cast(),
+    match take_slot(copy) {
+        Some(imp) => imp,
         None => fault("block as a method", format!("all {SLOTS} are taken")),
     }
+}
+
+/// Puts a block into a free entry, and gives the function that calls it.
+fn take_slot(block: *mut Block) -> Option<Imp> {
+    let slot = BLOCKS.iter().position(|slot| {
+        slot.compare_exchange(ptr::null_mut(), block, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    })?;
+    let imp = (&raw const FIRST).wrapping_byte_add(slot * STRIDE);
+    Some(imp.cast())
 }
 
 #[unsafe(no_mangle)]
@@ -121,7 +127,7 @@ extern "C" fn imp_getBlock(imp: Imp) -> *mut Object {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn imp_removeBlock(imp: Imp) -> u8 {
+unsafe extern "C" fn imp_removeBlock(imp: Imp) -> u8 {
     let block = slot_of(imp).map(|slot| BLOCKS[slot].swap(ptr::null_mut(), Ordering::AcqRel));
     let block = block.filter(|block| !block.is_null());
     if let Some(block) = block {
@@ -129,4 +135,27 @@ unsafe extern "C-unwind" fn imp_removeBlock(imp: Imp) -> u8 {
         unsafe { _Block_release(block.cast()) };
     }
     u8::from(block.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use block2::RcBlock;
+
+    /// The only test in this program that uses the table.
+    #[test]
+    fn a_full_table_gives_nothing_and_a_freed_entry_is_used_again() {
+        let block = RcBlock::new(|_: *mut c_void| 1);
+        let object: *mut Object = RcBlock::as_ptr(&block).cast();
+        // SAFETY: a block that takes a receiver.
+        let take = || unsafe { imp_implementationWithBlock(object) };
+        let taken: Vec<Imp> = (0..SLOTS).map(|_| take()).collect();
+        assert_eq!(take_slot(object.cast()), None);
+        // SAFETY: the functions are of the table.
+        unsafe {
+            assert_eq!(imp_removeBlock(taken[7]), 1);
+            assert_eq!(take(), taken[7]);
+            assert!(taken.iter().all(|imp| imp_removeBlock(*imp) == 1));
+        }
+    }
 }

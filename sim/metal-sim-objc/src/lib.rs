@@ -21,7 +21,8 @@
 //! | `..._functions` | the C functions of the file without that ending |
 //!
 //! The exported C symbols are the ABI of `objc2::ffi` with feature `gnustep-2-1`; their
-//! contracts are those of the Objective-C runtime reference.
+//! contracts are those of the Objective-C runtime reference. Those that objc2 declares as not
+//! unwinding do not: a fault in one of them is reported and ends the process.
 
 // The whole crate is the implementation of an unsafe C ABI: house rule 2 names it as such.
 #![allow(unsafe_code)]

@@ -4,7 +4,7 @@
 use crate::class::{self, Class};
 use crate::object::{self, Object};
 use crate::protocol::Protocol;
-use crate::selector::Sel;
+use crate::selector::{Sel, known};
 use crate::{foundation, message, pool};
 use std::ffi::{CStr, c_void};
 
@@ -97,7 +97,7 @@ unsafe extern "C-unwind" fn own(this: *mut Object, _: Sel) -> *mut Object {
 
 unsafe extern "C-unwind" fn alloc(class: &'static Class, _: Sel) -> *mut Object {
     // Through the message, so that an overridden allocator is used.
-    let sel = Sel::new(c"allocWithZone:");
+    let sel = known!(c"allocWithZone:");
     // SAFETY: the receiver is a class, and the method has this signature.
     unsafe {
         let class: *mut Object = std::ptr::from_ref(class).cast_mut().cast();
@@ -117,7 +117,7 @@ unsafe extern "C-unwind" fn alloc_with_zone(
 
 unsafe extern "C-unwind" fn new(class: *mut Object, _: Sel) -> *mut Object {
     // SAFETY: the receiver is a class.
-    unsafe { message::send(message::send(class, Sel::new(c"alloc")), Sel::new(c"init")) }
+    unsafe { message::send(message::send(class, known!(c"alloc")), known!(c"init")) }
 }
 
 unsafe extern "C-unwind" fn class_superclass(class: &Class, _: Sel) -> *const Class {

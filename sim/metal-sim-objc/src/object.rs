@@ -6,7 +6,7 @@
 use crate::class::{Class, META, UNCOUNTED};
 use crate::fault::fault;
 use crate::origin::{self, Allocated, Origin};
-use crate::selector::Sel;
+use crate::selector::known;
 use crate::{associated, message, weak};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::collections::VecDeque;
@@ -157,6 +157,8 @@ pub(crate) unsafe fn free(object: *mut Object) {
     // SAFETY: the object is still valid.
     let class = unsafe { &*(*object).class() };
     class.live.fetch_sub(1, Ordering::Relaxed);
+    // Every later retain and release finds no owner, however many there are.
+    head.owners.store(isize::MIN / 2, Ordering::Relaxed);
     head.freed_class
         .store(ptr::from_ref(class).cast_mut(), Ordering::Release);
     // SAFETY: the first word of the object's memory.
@@ -240,7 +242,7 @@ pub(crate) unsafe fn release_counted(object: *mut Object) {
 unsafe fn deallocate(object: *mut Object, head: &Header) {
     head.flags.fetch_or(DEALLOCATING, Ordering::AcqRel);
     // SAFETY: the object is whole until its root class's `dealloc` frees it.
-    unsafe { message::send(object, Sel::new(c"dealloc")) };
+    unsafe { message::send(object, known!(c"dealloc")) };
 }
 
 /// Adds an owner unless the last one is gone.

@@ -9,7 +9,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn class_createInstance(
+unsafe extern "C" fn class_createInstance(
     class: Option<&'static Class>,
     extra: usize,
 ) -> *mut Object {
@@ -17,7 +17,7 @@ unsafe extern "C-unwind" fn class_createInstance(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn object_dispose(object: *mut Object) -> *mut Object {
+unsafe extern "C" fn object_dispose(object: *mut Object) -> *mut Object {
     if !object.is_null() {
         // SAFETY: the C contract: an allocated object that nobody uses any more.
         unsafe { free(object) };

@@ -3,7 +3,7 @@
 
 use crate::class::{CUSTOM_OWNERSHIP, META, UNCOUNTED};
 use crate::object::{Object, release_counted, retain_counted};
-use crate::selector::Sel;
+use crate::selector::known;
 use crate::{message, pool};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -26,7 +26,7 @@ pub(crate) unsafe extern "C-unwind" fn objc_retain(object: *mut Object) -> *mut 
         match special(object) {
             0 => retain_counted(object),
             flags if flags & CUSTOM_OWNERSHIP != 0 => {
-                return message::send(object, Sel::new(c"retain"));
+                return message::send(object, known!(c"retain"));
             }
             _ => {}
         }
@@ -44,7 +44,7 @@ pub(crate) unsafe extern "C-unwind" fn objc_release(object: *mut Object) {
         match special(object) {
             0 => release_counted(object),
             flags if flags & CUSTOM_OWNERSHIP != 0 => {
-                message::send(object, Sel::new(c"release"));
+                message::send(object, known!(c"release"));
             }
             _ => {}
         }

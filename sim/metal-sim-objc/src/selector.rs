@@ -53,6 +53,15 @@ impl Sel {
     }
 }
 
+/// A selector that is looked up once: `known!(c"dealloc")`.
+macro_rules! known {
+    ($name:literal) => {{
+        static SEL: std::sync::OnceLock<$crate::selector::Sel> = std::sync::OnceLock::new();
+        *SEL.get_or_init(|| $crate::selector::Sel::new($name))
+    }};
+}
+pub(crate) use known;
+
 impl fmt::Display for Sel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name().to_string_lossy())

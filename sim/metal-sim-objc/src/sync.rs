@@ -20,7 +20,7 @@ const SUCCESS: c_int = 0;
 const NOT_OWNING: c_int = -1;
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn objc_sync_enter(object: *mut Object) -> c_int {
+extern "C" fn objc_sync_enter(object: *mut Object) -> c_int {
     if object.is_null() {
         return SUCCESS;
     }
@@ -43,7 +43,7 @@ extern "C-unwind" fn objc_sync_enter(object: *mut Object) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-extern "C-unwind" fn objc_sync_exit(object: *mut Object) -> c_int {
+extern "C" fn objc_sync_exit(object: *mut Object) -> c_int {
     if object.is_null() {
         return SUCCESS;
     }

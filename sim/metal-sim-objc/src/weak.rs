@@ -5,7 +5,7 @@
 use crate::class::{CUSTOM_OWNERSHIP, Class};
 use crate::object::{self, Object};
 use crate::ownership::{objc_autorelease, objc_retain};
-use crate::selector::Sel;
+use crate::selector::{Sel, known};
 use crate::{cache::Imp, message};
 use std::collections::HashMap;
 use std::ptr;
@@ -75,10 +75,10 @@ unsafe fn try_retain(object: *mut Object) -> bool {
             return true;
         }
         if class.has(CUSTOM_OWNERSHIP) {
-            let imp: Imp = message::lookup(object, Sel::new(c"_tryRetain"));
+            let imp: Imp = message::lookup(object, known!(c"_tryRetain"));
             let send: unsafe extern "C-unwind" fn(*mut Object, Sel) -> u8 =
                 std::mem::transmute(imp);
-            return send(object, Sel::new(c"_tryRetain")) != 0;
+            return send(object, known!(c"_tryRetain")) != 0;
         }
         object::try_retain_counted(object)
     }

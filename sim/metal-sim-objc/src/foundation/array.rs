@@ -1,4 +1,4 @@
-//! `NSArray`: a list that owns its elements. Only [`mutable_array`](super::mutable_array) ever
+//! `NSArray`: a list that owns its elements. Only [`mutable_array`] ever
 //! changes one.
 
 use super::list::{Elements, List, copy_out, enumerate, pointer};

@@ -4,7 +4,7 @@
 use crate::message;
 use crate::object::Object;
 use crate::ownership::objc_retain;
-use crate::selector::Sel;
+use crate::selector::{Sel, known};
 use objc2::rc::Retained;
 use objc2::runtime::AnyObject;
 use std::ffi::c_void;
@@ -24,7 +24,7 @@ pub(crate) fn retained(object: &AnyObject) -> Retained<AnyObject> {
 
 /// `[object copyWithZone: nil]`.
 pub(crate) fn copy(object: &AnyObject) -> Retained<AnyObject> {
-    let (object, sel) = (address(object), Sel::new(c"copyWithZone:"));
+    let (object, sel) = (address(object), known!(c"copyWithZone:"));
     // SAFETY: the method has this signature, and its result is owned.
     let copy = unsafe {
         let method: unsafe extern "C-unwind" fn(*mut Object, Sel, *mut c_void) -> *mut AnyObject =
@@ -36,7 +36,7 @@ pub(crate) fn copy(object: &AnyObject) -> Retained<AnyObject> {
 
 /// `[object hash]`.
 pub(crate) fn hash(object: &AnyObject) -> usize {
-    let (object, sel) = (address(object), Sel::new(c"hash"));
+    let (object, sel) = (address(object), known!(c"hash"));
     // SAFETY: the method has this signature.
     unsafe {
         let method: unsafe extern "C-unwind" fn(*mut Object, Sel) -> usize =
@@ -47,7 +47,7 @@ pub(crate) fn hash(object: &AnyObject) -> usize {
 
 /// `[left isEqual: right]`.
 pub(crate) fn is_equal(left: &AnyObject, right: &AnyObject) -> bool {
-    let (left, right, sel) = (address(left), address(right), Sel::new(c"isEqual:"));
+    let (left, right, sel) = (address(left), address(right), known!(c"isEqual:"));
     // SAFETY: the method has this signature.
     unsafe {
         let method: unsafe extern "C-unwind" fn(*mut Object, Sel, *mut Object) -> u8 =

@@ -1,5 +1,5 @@
 //! `NSData`: bytes, its own or borrowed until a block gives them back. Only
-//! [`mutable_data`](super::mutable_data) ever changes them.
+//! [`mutable_data`] ever changes them.
 
 use super::mutable_data;
 use super::string::{self, out_of_range};

@@ -1,6 +1,6 @@
 //! `NSDictionary`: a map that copies its keys and owns its values. Looked up by hash and
 //! `isEqual:`, in order: Metal's dictionaries hold a handful of entries. Only
-//! [`mutable_dictionary`](super::mutable_dictionary) ever changes one.
+//! [`mutable_dictionary`] ever changes one.
 
 use super::list::{self, pointer};
 use super::{array, asked, enumerator, mutable_dictionary, string};

@@ -1,5 +1,5 @@
 //! `NSString`: text, kept as UTF-8 with a NUL behind it. Lengths and indices that Objective-C
-//! counts in UTF-16 units are counted from that. Only [`mutable_string`](super::mutable_string)
+//! counts in UTF-16 units are counted from that. Only [`mutable_string`]
 //! ever changes a text.
 
 use super::mutable_string;

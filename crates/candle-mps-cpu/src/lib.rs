@@ -19,6 +19,8 @@ mod element;
 mod error;
 pub mod layer_norm;
 mod layout;
+pub mod lora;
+pub mod matmul;
 pub mod memory;
 #[cfg(test)]
 mod oracle;

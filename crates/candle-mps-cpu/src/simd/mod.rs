@@ -25,6 +25,9 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod gemm_bf16;
 mod isa;
 mod math;
 #[cfg(target_arch = "aarch64")]
@@ -38,6 +41,10 @@ mod vector;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "x86_64")]
+pub use gemm_bf16::Avx512Bf16;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use gemm_bf16::{HEIGHT as PAIR_HEIGHT, PairTile};
 pub use isa::{Isa, available, isa, with_isa};
 pub(crate) use math::{EXP_F32, EXP_F64};
 pub use math::{Exp, exp};

@@ -1,0 +1,93 @@
+//! What happens to a sum on its way to memory: scale, bias, activation, accumulation.
+
+use crate::{
+    Element, Real, V,
+    simd::{Simd, Vector, exp},
+};
+
+/// The function applied to each element of a product.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// x
+    #[default]
+    None,
+    /// max(x, 0); NaN stays NaN.
+    Relu,
+    /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))): [GELU](https://arxiv.org/abs/1606.08415) in the form
+    /// that Candle's `gelu` and GPT-2 use.
+    Gelu,
+    /// x / (1 + e⁻ˣ): [SiLU](https://arxiv.org/abs/1702.03118).
+    Silu,
+}
+
+/// Scale, bias, activation and accumulation of one product, in the accumulator's type.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epilogue<'a, T: Element> {
+    pub scale: T::Acc,
+    pub bias: Option<&'a [T]>,
+    pub activation: Activation,
+    pub accumulate: bool,
+}
+
+impl<T: Element> Epilogue<'_, T> {
+    /// Whether the result is the plain sum (but for accumulation).
+    pub fn is_plain(&self) -> bool {
+        self.scale == T::Acc::ONE && self.bias.is_none() && self.activation == Activation::None
+    }
+
+    /// Finishes a row that starts at column `first`: from `sums`, or in place when those are in `out`.
+    #[inline(always)]
+    pub fn row<S: Simd>(&self, s: S, first: usize, sums: Option<&[T::Acc]>, out: &mut [T]) {
+        let lanes = V::<T::Acc, S>::LANES;
+        let scale = V::<T::Acc, S>::splat(s, self.scale);
+        let bias = self.bias.map(|bias| &bias[first..first + out.len()]);
+        for (at, out) in (0..).step_by(lanes).zip(out.chunks_mut(lanes)) {
+            let end = at + out.len();
+            let whole = out.len() == lanes;
+            let old = if whole {
+                T::load(s, out)
+            } else {
+                T::load_part(s, out, T::Acc::ZERO)
+            };
+            let mut x = match sums {
+                Some(sums) if whole => T::Acc::load(s, &sums[at..end]),
+                Some(sums) => T::Acc::load_part(s, &sums[at..end], T::Acc::ZERO),
+                None => old,
+            };
+            x = match bias {
+                Some(bias) if whole => x.mul_add(scale, T::load(s, &bias[at..end])),
+                Some(bias) => x.mul_add(scale, T::load_part(s, &bias[at..end], T::Acc::ZERO)),
+                None => x * scale,
+            };
+            x = activate::<T::Acc, S>(s, self.activation, x);
+            if self.accumulate {
+                x = x + old;
+            }
+            if whole {
+                T::store(s, x, out)
+            } else {
+                T::store_part(s, x, out)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn activate<R: Real, S: Simd>(s: S, activation: Activation, x: V<R, S>) -> V<R, S> {
+    let splat = |value| V::<R, S>::splat(s, R::from_f64(value));
+    // x / (1 + e⁻ᵗ), which is x·(1 + tanh(t/2))/2. At −∞ it would be ∞/∞; the limit is 0.
+    let gate = |t: V<R, S>| {
+        let quotient = x / (splat(1.) + exp::<R, S>(s, splat(0.) - t));
+        V::<R, S>::select(x.eq(splat(f64::NEG_INFINITY)), splat(0.), quotient)
+    };
+    match activation {
+        Activation::None => x,
+        Activation::Relu => splat(0.).max(x),
+        Activation::Silu => gate(x),
+        Activation::Gelu => {
+            let cubic = (x * x).mul_add(splat(0.044_715), splat(1.));
+            gate(x * cubic * splat(2. * (2. / std::f64::consts::PI).sqrt()))
+        }
+    }
+}

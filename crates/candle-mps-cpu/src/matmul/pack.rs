@@ -1,0 +1,223 @@
+//! Copies blocks of A and B into the order in which the tiles read them, widened to what they compute
+//! in.
+//!
+//! A: rows at `a_stride`. B: panels of two vectors (the last one of as many as are needed), each a
+//! row of the panel for every k, padded with zeros. For bf16 pairs the same, with pairs along k in
+//! the place of elements.
+
+use std::ops::Range;
+
+use half::bf16;
+
+use super::Mat;
+use crate::{
+    Element, V,
+    simd::{
+        Simd, Vector,
+        gemm::{WIDTH, a_stride},
+    },
+};
+
+/// Columns of a full panel, in elements of `R`.
+pub(crate) fn panel<R: crate::Real, S: Simd>() -> usize {
+    WIDTH * V::<R, S>::LANES
+}
+
+/// `cols` columns as packed: whole vectors.
+pub(crate) fn padded(cols: usize, lanes: usize) -> usize {
+    cols.next_multiple_of(lanes)
+}
+
+/// Packs a block of A.
+#[inline(always)]
+pub(crate) fn rows<S: Simd, E: Element>(
+    s: S,
+    a: Mat<'_, E>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    let stride = a_stride::<E::Acc>();
+    if a.cs == 1 {
+        for (row, dst) in rows.zip(dst.chunks_mut(stride)) {
+            widen(s, a.run(row * a.rs + k.start, k.len()), dst);
+        }
+    } else {
+        // Rows are far apart in memory or reversed in order: a few of them at a time, along k.
+        let height = rows.len();
+        for first in (0..height).step_by(16) {
+            let few = first..height.min(first + 16);
+            for (at, k) in k.clone().enumerate() {
+                for row in few.clone() {
+                    dst[row * stride + at] = a.at(rows.start + row, k).to_acc();
+                }
+            }
+        }
+    }
+}
+
+/// Packs a block of B; `cols` starts at the beginning of a panel.
+#[inline(always)]
+pub(crate) fn cols<S: Simd, E: Element>(
+    s: S,
+    b: Mat<'_, E>,
+    k: Range<usize>,
+    cols: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    let lanes = V::<E::Acc, S>::LANES;
+    let mut dst = dst;
+    for first in cols.clone().step_by(WIDTH * lanes) {
+        let width = (cols.end - first).min(WIDTH * lanes);
+        let step = padded(width, lanes);
+        let (panel, rest) = std::mem::take(&mut dst).split_at_mut(step * k.len());
+        dst = rest;
+        if b.cs == 1 {
+            for (k, dst) in k.clone().zip(panel.chunks_exact_mut(step)) {
+                widen(s, b.run(k * b.rs + first, width), dst);
+            }
+        } else {
+            turn(s, b, k.clone(), first, width, panel);
+        }
+    }
+}
+
+/// Packs a panel of B whose columns lie along k: `lanes` of k at a time through a small square.
+#[inline(always)]
+fn turn<S: Simd, E: Element>(
+    s: S,
+    b: Mat<'_, E>,
+    k: Range<usize>,
+    first: usize,
+    width: usize,
+    panel: &mut [E::Acc],
+) {
+    let lanes = V::<E::Acc, S>::LANES;
+    let step = padded(width, lanes);
+    for at in (0..k.len()).step_by(lanes) {
+        let deep = lanes.min(k.len() - at);
+        let panel = &mut panel[at * step..(at + deep) * step];
+        for vector in (0..step).step_by(lanes) {
+            let mut square = [[E::Acc::ZERO; 16]; 16];
+            for (j, line) in square.iter_mut().enumerate().take(lanes) {
+                if vector + j >= width {
+                    break;
+                }
+                let start = (k.start + at) * b.rs + (first + vector + j) * b.cs;
+                if b.rs == 1 {
+                    widen(s, b.run(start, deep), &mut line[..lanes]);
+                } else {
+                    for (d, x) in line.iter_mut().enumerate().take(deep) {
+                        *x = b.data[start + d * b.rs].to_acc();
+                    }
+                }
+            }
+            let square = crate::simd::gemm::turned::<E::Acc, S>(s, square);
+            for (line, dst) in square.iter().zip(panel.chunks_exact_mut(step)) {
+                let dst = &mut dst[vector..vector + lanes];
+                E::Acc::store(s, E::Acc::load(s, &line[..lanes]), dst);
+            }
+        }
+    }
+}
+
+/// Widens `src` into the start of `dst`, and fills up to a whole vector with zeros where `dst` has room.
+#[inline(always)]
+fn widen<S: Simd, E: Element>(s: S, src: &[E], dst: &mut [E::Acc]) {
+    let lanes = V::<E::Acc, S>::LANES;
+    let whole = src.len() / lanes * lanes;
+    let (body, tail) = src.split_at(whole);
+    let (dst_body, dst_tail) = dst.split_at_mut(whole);
+    for (x, y) in body
+        .chunks_exact(lanes)
+        .zip(dst_body.chunks_exact_mut(lanes))
+    {
+        E::Acc::store(s, E::load(s, x), y);
+    }
+    if !tail.is_empty() {
+        let room = dst_tail.len().min(lanes);
+        E::Acc::store_part(
+            s,
+            E::load_part(s, tail, E::Acc::ZERO),
+            &mut dst_tail[..room],
+        );
+    }
+}
+
+fn pair(low: bf16, high: bf16) -> u32 {
+    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
+}
+
+/// Packs a block of A as pairs; `pairs` counts pairs along k, of which the last may lack its second.
+#[inline(always)]
+pub(crate) fn pair_rows(
+    a: Mat<'_, bf16>,
+    depth: usize,
+    rows: Range<usize>,
+    pairs: Range<usize>,
+    dst: &mut [u32],
+) {
+    for (row, dst) in rows.zip(dst.chunks_mut(a_stride::<u32>())) {
+        let whole = pairs.start..pairs.end.min(depth / 2);
+        if a.cs == 1 {
+            let run = a.run(row * a.rs + 2 * whole.start, 2 * whole.len());
+            for (x, y) in run.chunks_exact(2).zip(&mut *dst) {
+                *y = pair(x[0], x[1]);
+            }
+        } else {
+            for (k, y) in whole.clone().zip(&mut *dst) {
+                *y = pair(a.at(row, 2 * k), a.at(row, 2 * k + 1));
+            }
+        }
+        if whole.end < pairs.end {
+            dst[whole.len()] = pair(a.at(row, depth - 1), bf16::ZERO);
+        }
+    }
+}
+
+/// Packs a block of B as pairs, as [`cols`] does.
+#[inline(always)]
+pub(crate) fn pair_cols(
+    b: Mat<'_, bf16>,
+    depth: usize,
+    pairs: Range<usize>,
+    cols: Range<usize>,
+    dst: &mut [u32],
+) {
+    const LANES: usize = 16;
+    let mut dst = dst;
+    for first in cols.clone().step_by(WIDTH * LANES) {
+        let width = (cols.end - first).min(WIDTH * LANES);
+        let step = padded(width, LANES);
+        let (panel, rest) = std::mem::take(&mut dst).split_at_mut(step * pairs.len());
+        dst = rest;
+        panel.fill(0);
+        let whole = pairs.start..pairs.end.min(depth / 2);
+        if b.cs == 1 {
+            for (k, dst) in pairs.clone().zip(panel.chunks_exact_mut(step)) {
+                let low = b.run(2 * k * b.rs + first, width);
+                if whole.contains(&k) {
+                    let high = b.run((2 * k + 1) * b.rs + first, width);
+                    for ((y, &low), &high) in dst.iter_mut().zip(low).zip(high) {
+                        *y = pair(low, high);
+                    }
+                } else {
+                    for (y, &low) in dst.iter_mut().zip(low) {
+                        *y = pair(low, bf16::ZERO);
+                    }
+                }
+            }
+        } else {
+            for j in 0..width {
+                for (at, k) in pairs.clone().enumerate() {
+                    let high = if whole.contains(&k) {
+                        b.at(2 * k + 1, first + j)
+                    } else {
+                        bf16::ZERO
+                    };
+                    panel[at * step + j] = pair(b.at(2 * k, first + j), high);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! One product, from operands to results: how it is cut into cells for threads, and each cell into
+//! blocks that stay in cache.
+//!
+//! A product is a sum of terms, Σ Aᵢ·Bᵢ, so that a LoRA layer's x·W + t·B is one pass over C. Every
+//! element of C is the same sequence of operations whatever the cut: the depth is cut by the shape
+//! alone, and inside a block each element has one chain of multiply-adds.
+
+use std::ops::Range;
+
+use super::{
+    Factor, Mat, Output, PackedB,
+    epilogue::Epilogue,
+    few, pack,
+    scratch::{Buffer, Scratch},
+};
+use crate::{
+    Element, V,
+    simd::{
+        Isa, Simd, Vector, WithSimd,
+        gemm::{Block, Tile, a_stride, depth, height},
+    },
+    threads,
+};
+
+/// Columns of B that are packed at once: with the depth of a block, half of a 1 MiB cache.
+const COLUMNS: usize = if cfg!(test) { 64 } else { 512 };
+
+/// Rows for which a packed block of B is used before the next is packed.
+const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
+
+/// Floating-point operations that are worth a thread. Tests divide what is much smaller.
+pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1_500_000 };
+
+/// The left factor of a term: an operand, or something computed before and not rounded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Left<'a, T: Element> {
+    Own(Mat<'a, T>),
+    Wide(Mat<'a, T::Acc>),
+}
+
+/// The right factor of a term.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Right<'a, T: Factor> {
+    Own(Mat<'a, T>),
+    Wide(Mat<'a, T::Acc>),
+    Packed(&'a PackedB<T>),
+}
+
+/// A·B.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Term<'a, T: Factor> {
+    pub a: Left<'a, T>,
+    pub b: Right<'a, T>,
+    pub depth: usize,
+}
+
+/// C (m x n) = epilogue(Σ terms).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product<'a, T: Factor, O: Element, const N: usize> {
+    pub m: usize,
+    pub n: usize,
+    pub terms: [Term<'a, T>; N],
+    pub epilogue: Epilogue<'a, O>,
+}
+
+/// A part of a product for one thread.
+struct Cell<'a, T: Factor, O: Element, const N: usize> {
+    product: Product<'a, T, O, N>,
+    isa: Isa,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    out: Block<'a, O>,
+}
+
+/// Computes `batch` products of equal shape into consecutive m x n matrices of `out`.
+pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
+    batch: usize,
+    isa: Isa,
+    out: &mut [O],
+    (m, n): (usize, usize),
+    terms: impl Fn(usize) -> [Term<'a, T>; N] + Sync,
+    epilogue: Epilogue<'_, O>,
+) {
+    let size = m * n;
+    if batch == 0 || size == 0 {
+        return;
+    }
+    let product = |index| Product {
+        m,
+        n,
+        terms: terms(index),
+        epilogue,
+    };
+    let terms = product(0).terms;
+    let depth = terms
+        .iter()
+        .fold(1, |sum: usize, term| sum.saturating_add(2 * term.depth));
+    let work = depth.saturating_mul(size);
+    let parts = threads::parts(work.saturating_mul(batch), LEAST);
+    let whole = |index: usize, out: &mut [O]| {
+        let product = product(index);
+        let out = Block::new(out, m, n, n);
+        isa.run(Cell {
+            product,
+            isa,
+            rows: 0..m,
+            cols: 0..n,
+            out,
+        });
+    };
+    if parts == 1 || batch >= 4 * parts || batch.is_multiple_of(parts) {
+        threads::rows(out, size, parts.min(batch), |range, out| {
+            for (index, out) in range.zip(out.chunks_exact_mut(size)) {
+                whole(index, out);
+            }
+        });
+        return;
+    }
+    let panel = isa.run(PanelOf::<T>::NEW);
+    let (down, across) = match few::takes(&product(0)) {
+        true => (1, parts.min(n.div_ceil(panel))),
+        false => grid(m, n, parts, panel),
+    };
+    let mut cells: Vec<Vec<Cell<'_, T, O, N>>> = (0..down * across).map(|_| Vec::new()).collect();
+    for (index, out) in out.chunks_exact_mut(size).enumerate() {
+        let product = product(index);
+        let mut below = Block::new(out, m, n, n);
+        for i in 0..down {
+            let rows = threads::part(m, down, i);
+            let (mut right, rest) = below.split_rows(rows.len());
+            below = rest;
+            for (j, cols) in columns(n, across, panel).enumerate() {
+                let (out, rest) = right.split_cols(cols.len());
+                right = rest;
+                let rows = rows.clone();
+                cells[i * across + j].push(Cell {
+                    product,
+                    isa,
+                    rows,
+                    cols,
+                    out,
+                });
+            }
+        }
+    }
+    threads::run_with(cells, |_, cells| {
+        for cell in cells {
+            isa.run(cell);
+        }
+    });
+}
+
+/// How many cells down and across, `parts` in all at most: the smallest largest cell, and then the
+/// least packing, which each thread does for itself instead of waiting for others.
+fn grid(m: usize, n: usize, parts: usize, panel: usize) -> (usize, usize) {
+    let cost = |&(down, across): &(usize, usize)| {
+        let rows = m.div_ceil(down);
+        let cols = n.div_ceil(panel).div_ceil(across) * panel;
+        rows * cols + 4 * (rows + 2 * cols)
+    };
+    let panels = n.div_ceil(panel);
+    (1..=parts)
+        .map(|down| (down.min(m), (parts / down).min(panels)))
+        .min_by_key(cost)
+        .unwrap_or((1, 1))
+}
+
+/// The columns of each cell: whole panels.
+fn columns(n: usize, across: usize, panel: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..across).map(move |j| {
+        let panels = threads::part(n.div_ceil(panel), across, j);
+        (panels.start * panel).min(n)..(panels.end * panel).min(n)
+    })
+}
+
+/// The width of a panel in an instruction set.
+struct PanelOf<T>(std::marker::PhantomData<T>);
+
+impl<T> PanelOf<T> {
+    const NEW: Self = Self(std::marker::PhantomData);
+}
+
+impl<T: Element> WithSimd for PanelOf<T> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        pack::panel::<T::Acc, S>()
+    }
+}
+
+impl<T: Factor, O: Output<Acc = T::Acc>, const N: usize> WithSimd for Cell<'_, T, O, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            product,
+            isa,
+            rows,
+            cols,
+            mut out,
+        } = self;
+        if few::takes(&product) {
+            return few::run(s, &product, cols, out);
+        }
+        for top in rows.clone().step_by(ROWS) {
+            for left in cols.clone().step_by(COLUMNS) {
+                let (bottom, right) = (rows.end.min(top + ROWS), cols.end.min(left + COLUMNS));
+                let out = out.part(
+                    top - rows.start..bottom - rows.start,
+                    left - cols.start..right - cols.start,
+                );
+                block(s, &product, isa, top..bottom, left..right, out);
+            }
+        }
+    }
+}
+
+/// One block of C: all terms, all of their depth, and the epilogue.
+#[inline(always)]
+fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
+    s: S,
+    product: &Product<'_, T, O, N>,
+    isa: Isa,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    mut out: Block<'_, O>,
+) {
+    let (height, width) = (rows.len(), cols.len());
+    let Epilogue { accumulate, .. } = product.epilogue;
+    let plain = product.epilogue.is_plain();
+    // Sums go straight into C, unless C is rounded or its old value is needed after them.
+    let direct = O::acc_block(&mut out).is_some() && (plain || !accumulate);
+    let mut sums = if direct {
+        None
+    } else {
+        Some(Buffer::<T::Acc>::new(height * width))
+    };
+    let mut add = direct && accumulate;
+    for term in &product.terms {
+        for (k, pairs) in steps(term, isa) {
+            let part = Part {
+                k,
+                rows: rows.clone(),
+                cols: cols.clone(),
+                add,
+            };
+            let target = target(&mut sums, &mut out);
+            match (pairs, term.a) {
+                (Some(proof), Left::Own(a)) => {
+                    pair_step(proof, a, term.b, term.depth, part, target)
+                }
+                (None, Left::Own(a)) => step::<T, T, S>(s, a, term.b, part, target),
+                (_, Left::Wide(a)) => step::<T, T::Acc, S>(s, a, term.b, part, target),
+            }
+            add = true;
+        }
+    }
+    if !add {
+        let mut target = target(&mut sums, &mut out);
+        (0..height).for_each(|row| target.row(row).fill(T::Acc::ZERO));
+    }
+    if !(direct && plain) {
+        for row in 0..height {
+            let sums = sums
+                .as_deref()
+                .map(|sums| &sums[row * width..(row + 1) * width]);
+            product.epilogue.row(s, cols.start, sums, out.row(row));
+        }
+    }
+}
+
+/// Where sums go: into memory of their own, or else straight into `out`.
+#[inline(always)]
+fn target<'a, O: Output<Acc: Scratch>>(
+    sums: &'a mut Option<Buffer<O::Acc>>,
+    out: &'a mut Block<'_, O>,
+) -> Block<'a, O::Acc> {
+    let (rows, cols) = (out.rows(), out.cols());
+    match (sums, O::acc_block(out)) {
+        (Some(sums), _) => Block::new(sums, rows, cols, cols),
+        (None, Some(block)) => block,
+        (None, None) => unreachable!("only a type that sums are kept in has none"),
+    }
+}
+
+/// A block along k of a block of C.
+struct Part {
+    k: Range<usize>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    add: bool,
+}
+
+/// Proof that bf16 is multiplied in pairs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Pairs = crate::simd::Avx512Bf16;
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type Pairs = std::convert::Infallible;
+
+/// The proof for `isa` and `T`, where they have it.
+pub(crate) fn pairs_of<T: Factor>(isa: Isa) -> Option<Pairs> {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512(s) if T::as_bf16(&[]).is_some() => Pairs::detect(s),
+        _ => None,
+    }
+}
+
+/// The blocks along k of a depth: equal, and not longer than [`depth`]. In pairs where those are used.
+pub(crate) fn cut<T: Factor>(
+    deep: usize,
+    pairs: Option<Pairs>,
+) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
+    let (units, most) = match pairs {
+        Some(_) => (deep.div_ceil(2), depth::<u32>()),
+        None => (deep, depth::<T::Acc>()),
+    };
+    let count = units.div_ceil(most);
+    (0..count).map(move |index| (threads::part(units, count, index), pairs))
+}
+
+fn steps<T: Factor>(
+    term: &Term<'_, T>,
+    isa: Isa,
+) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
+    let pairs = match (term.a, term.b) {
+        (Left::Wide(_), _) | (_, Right::Wide(_)) => None,
+        _ => pairs_of::<T>(isa),
+    };
+    cut::<T>(term.depth, pairs)
+}
+
+/// The rows of a block in parts that fit the cache when packed, or a register tile.
+fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.div_ceil(most);
+    (0..count).map(move |index| threads::part(rows, count, index))
+}
+
+/// Packs and multiplies one block, widened.
+#[inline(always)]
+fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
+    s: S,
+    a: Mat<'_, E>,
+    b: Right<'_, T>,
+    part: Part,
+    mut c: Block<'_, T::Acc>,
+) {
+    let Part { k, rows, cols, add } = part;
+    let (lanes, panel) = (V::<T::Acc, S>::LANES, pack::panel::<T::Acc, S>());
+    let mut own;
+    let packed = match b {
+        Right::Own(b) => {
+            own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
+            pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+            &own[..]
+        }
+        Right::Wide(b) => {
+            own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
+            pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+            &own[..]
+        }
+        Right::Packed(b) => b.wide(k.clone(), cols.clone()),
+    };
+    let (tall, stride) = (height::<T::Acc, S>(), a_stride::<T::Acc>());
+    let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
+    for few in parts_of(rows.len(), 12 * tall) {
+        let range = rows.start + few.start..rows.start + few.end;
+        pack::rows(s, a, range, k.clone(), &mut a_packed);
+        for left in (0..cols.len()).step_by(panel) {
+            let right = cols.len().min(left + panel);
+            let b_stride = pack::padded(right - left, lanes);
+            let b = &packed[left * k.len()..][..b_stride * k.len()];
+            for tile in parts_of(few.len(), tall) {
+                let a = &a_packed[tile.start * stride..];
+                let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
+                Tile {
+                    a,
+                    b,
+                    b_stride,
+                    depth: k.len(),
+                    c,
+                    add,
+                }
+                .run(s);
+            }
+        }
+    }
+}
+
+/// Packs and multiplies one block in pairs of bf16.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn pair_step<T: Factor>(
+    proof: Pairs,
+    a: Mat<'_, T>,
+    b: Right<'_, T>,
+    deep: usize,
+    part: Part,
+    c: Block<'_, T::Acc>,
+) {
+    use crate::simd::{PAIR_HEIGHT, PairTile};
+
+    let Part { k, rows, cols, add } = part;
+    let (lanes, panel) = (16, 32);
+    let (Some(a), Some(mut c)) = (a.as_bf16(), T::f32_block(c)) else {
+        unreachable!("pairs are of bf16, which is summed in f32");
+    };
+    let mut own;
+    let packed = match b {
+        Right::Own(b) => {
+            let Some(b) = b.as_bf16() else {
+                unreachable!("of the same type as A")
+            };
+            own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
+            pack::pair_cols(b, deep, k.clone(), cols.clone(), &mut own);
+            &own[..]
+        }
+        Right::Wide(_) => unreachable!("not multiplied in pairs"),
+        Right::Packed(b) => b.pairs(k.clone(), cols.clone()),
+    };
+    let (tall, stride) = (PAIR_HEIGHT, a_stride::<u32>());
+    let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
+    for few in parts_of(rows.len(), 12 * tall) {
+        let range = rows.start + few.start..rows.start + few.end;
+        pack::pair_rows(a, deep, range, k.clone(), &mut a_packed);
+        for left in (0..cols.len()).step_by(panel) {
+            let right = cols.len().min(left + panel);
+            let b_stride = pack::padded(right - left, lanes);
+            let b = &packed[left * k.len()..][..b_stride * k.len()];
+            for tile in parts_of(few.len(), tall) {
+                let a = &a_packed[tile.start * stride..];
+                let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
+                PairTile {
+                    a,
+                    b,
+                    b_stride,
+                    depth: k.len(),
+                    c,
+                    add,
+                }
+                .run(proof);
+            }
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn pair_step<T: Factor>(
+    proof: Pairs,
+    _: Mat<'_, T>,
+    _: Right<'_, T>,
+    _: usize,
+    _: Part,
+    _: Block<'_, T::Acc>,
+) {
+    match proof {}
+}

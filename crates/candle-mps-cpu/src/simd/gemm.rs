@@ -1,0 +1,272 @@
+//! Register tiles of the matrix product, and the part of a matrix that one thread writes.
+//!
+//! A tile keeps up to 14 x 2 vectors of C in registers (AVX-512; 6 x 2 on AVX2) while it walks along
+//! k: two vectors of B are loaded, and each row's element of A is broadcast against them. A comes
+//! packed as rows at a fixed distance, [`a_stride`], so that every row is one constant away from the
+//! first; B as panels of two vectors. See `docs/gemm.md`.
+
+use std::{marker::PhantomData, ops::Range};
+
+use super::{Simd, Vector, WithSimd};
+use crate::{Real, V};
+
+/// Vectors of B in a full tile.
+pub(crate) const WIDTH: usize = 2;
+
+/// The depth of a packed block: 1 KiB of a row of A.
+pub(crate) const fn depth<P>() -> usize {
+    1024 / size_of::<P>()
+}
+
+/// The distance of the rows of packed A: 17 cache lines, an odd number, so that the rows of a tile do
+/// not fall into the same set of the cache.
+pub(crate) const fn a_stride<P>() -> usize {
+    depth::<P>() + 64 / size_of::<P>()
+}
+
+/// Rows of a full tile: as many as the registers hold beside two vectors of B and one of A.
+pub(crate) const fn height<R: Real, S: Simd>() -> usize {
+    match V::<R, S>::LANES * size_of::<R>() {
+        64 => 14,
+        32 => 6,
+        _ if cfg!(target_arch = "aarch64") => 12,
+        _ => 4,
+    }
+}
+
+/// A rectangle of a row-major matrix that one thread writes while others write other rectangles.
+#[derive(Debug)]
+pub struct Block<'a, T> {
+    start: *mut T,
+    stride: usize,
+    rows: usize,
+    cols: usize,
+    matrix: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a block is an exclusive borrow of its elements, as `&mut [T]` is: blocks are made by
+// splitting, and the halves share no element.
+unsafe impl<T: Send> Send for Block<'_, T> {}
+
+impl<'a, T> Block<'a, T> {
+    /// The matrix of `rows` rows in `elements`, each `stride` after the one before.
+    ///
+    /// # Panics
+    /// When the last row does not fit, or the rows overlap.
+    pub fn new(elements: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Self {
+        let end = if rows * cols == 0 {
+            0
+        } else {
+            (rows - 1) * stride + cols
+        };
+        assert!(
+            end <= elements.len() && (cols <= stride || rows <= 1),
+            "block outside its slice"
+        );
+        Self {
+            start: elements.as_mut_ptr(),
+            stride,
+            rows,
+            cols,
+            matrix: PhantomData,
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub fn row(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: the row lies in the rectangle, which `self` borrows exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.cols) }
+    }
+
+    /// A smaller rectangle, borrowed.
+    pub fn part(&mut self, rows: Range<usize>, cols: Range<usize>) -> Block<'_, T> {
+        assert!(
+            rows.start <= rows.end
+                && rows.end <= self.rows
+                && cols.start <= cols.end
+                && cols.end <= self.cols,
+            "{rows:?} x {cols:?} of {} x {}",
+            self.rows,
+            self.cols
+        );
+        let start = self
+            .start
+            .wrapping_add(rows.start * self.stride + cols.start);
+        let (rows, cols) = (rows.len(), cols.len());
+        Block {
+            start,
+            stride: self.stride,
+            rows,
+            cols,
+            matrix: PhantomData,
+        }
+    }
+
+    /// The rows before `at`, and the others.
+    pub fn split_rows(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.rows, "row {at} of {}", self.rows);
+        let start = self.start.wrapping_add(at * self.stride);
+        (
+            Self { rows: at, ..self },
+            Self {
+                start,
+                rows: self.rows - at,
+                ..self
+            },
+        )
+    }
+
+    /// The columns before `at`, and the others.
+    pub fn split_cols(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.cols, "column {at} of {}", self.cols);
+        let start = self.start.wrapping_add(at);
+        (
+            Self { cols: at, ..self },
+            Self {
+                start,
+                cols: self.cols - at,
+                ..self
+            },
+        )
+    }
+}
+
+/// C = A·B, or C + A·B, for one tile: at most [`height`] rows and [`WIDTH`] vectors, which C's shape says.
+pub(crate) struct Tile<'a, R> {
+    /// Rows at [`a_stride`].
+    pub a: &'a [R],
+    /// `depth` rows at `b_stride`, each of whole vectors.
+    pub b: &'a [R],
+    pub b_stride: usize,
+    pub depth: usize,
+    pub c: Block<'a, R>,
+    /// C + A·B.
+    pub add: bool,
+}
+
+impl<R: Real> Tile<'_, R> {
+    #[inline(always)]
+    pub fn run<S: Simd>(self, s: S) {
+        let lanes = V::<R, S>::LANES;
+        let (m, vectors) = (self.c.rows, self.c.cols.div_ceil(lanes));
+        assert!(m <= height::<R, S>() && vectors <= WIDTH && self.depth <= depth::<R>());
+        if m == 0 || vectors == 0 {
+            return;
+        }
+        assert!(
+            self.a.len() >= (m - 1) * a_stride::<R>() + self.depth,
+            "A is too short"
+        );
+        let b_end = self.depth.saturating_sub(1) * self.b_stride + vectors * lanes;
+        assert!(self.depth == 0 || self.b.len() >= b_end, "B is too short");
+        macro_rules! rows {
+            ($($m:literal)*) => {
+                match (m, vectors) {
+                    $(
+                        ($m, 1) if $m <= height::<R, S>() => s.with(Fixed::<R, $m, 1>(self)),
+                        ($m, _) if $m <= height::<R, S>() => s.with(Fixed::<R, $m, 2>(self)),
+                    )*
+                    _ => unreachable!("checked above"),
+                }
+            };
+        }
+        rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+}
+
+/// A tile whose size the compiler knows, so that C stays in registers. Its sizes have been checked.
+struct Fixed<'a, R, const M: usize, const N: usize>(Tile<'a, R>);
+
+impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if M > height::<R, S>() {
+            return; // never called: keeps the compiler from unrolling it
+        }
+        let Tile {
+            a,
+            b,
+            b_stride,
+            depth,
+            c,
+            add,
+        } = self.0;
+        let lanes = V::<R, S>::LANES;
+        let mut sums = [[V::<R, S>::splat(s, R::ZERO); N]; M];
+        let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
+        for _ in 0..depth {
+            let mut columns = [V::<R, S>::splat(s, R::ZERO); N];
+            for (j, column) in columns.iter_mut().enumerate() {
+                // SAFETY: `Tile::run` has checked that B has N vectors in each of its rows.
+                *column = R::load(s, unsafe {
+                    std::slice::from_raw_parts(b.add(j * lanes), lanes)
+                });
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: `Tile::run` has checked that A has M rows of `depth` elements.
+                let x = V::<R, S>::splat(s, unsafe { *a.add(i * a_stride::<R>()) });
+                for (sum, column) in sums.iter_mut().zip(columns) {
+                    *sum = x.mul_add(column, *sum);
+                }
+            }
+            a = a.wrapping_add(1);
+            b = b.wrapping_add(b_stride);
+        }
+        store::<R, S, M, N>(s, sums, c, add);
+    }
+}
+
+/// Writes a tile's sums to C.
+#[inline(always)]
+fn store<R: Real, S: Simd, const M: usize, const N: usize>(
+    s: S,
+    sums: [[V<R, S>; N]; M],
+    mut c: Block<'_, R>,
+    add: bool,
+) {
+    let lanes = V::<R, S>::LANES;
+    if c.cols == N * lanes {
+        for (i, sums) in sums.into_iter().enumerate() {
+            let row = c.row(i);
+            for (j, sum) in sums.into_iter().enumerate() {
+                let place = &mut row[j * lanes..(j + 1) * lanes];
+                let sum = if add { R::load(s, place) + sum } else { sum };
+                R::store(s, sum, place);
+            }
+        }
+        return;
+    }
+    for (i, sums) in sums.into_iter().enumerate() {
+        for (sum, place) in sums.into_iter().zip(c.row(i).chunks_mut(lanes)) {
+            let sum = if add {
+                R::load_part(s, place, R::ZERO) + sum
+            } else {
+                sum
+            };
+            R::store_part(s, sum, place);
+        }
+    }
+}
+
+/// The transpose of the first rows and columns, as many as a vector has elements.
+#[inline(always)]
+pub(crate) fn turned<R: Real, S: Simd>(_: S, square: [[R; 16]; 16]) -> [[R; 16]; 16] {
+    let lanes = V::<R, S>::LANES;
+    let mut turned = [[R::ZERO; 16]; 16];
+    for (i, line) in square.iter().enumerate().take(lanes) {
+        for (j, &x) in line.iter().enumerate().take(lanes) {
+            turned[j][i] = x;
+        }
+    }
+    turned
+}

@@ -85,7 +85,7 @@ impl Program {
     }
 
     /// Runs these tests, those that are marked `#[ignore]`, too.
-    pub fn run(&self, tests: &[&str], environment: &Environment) -> Result<Counts, Error> {
+    pub fn run(&self, tests: &[String], environment: &Environment) -> Result<Counts, Error> {
         let shown = format!("{} ({} tests)", self.name, tests.len());
         self.step(environment)
             .args(["--include-ignored", "--exact"])

@@ -163,6 +163,7 @@ impl Suite {
         Ok(Program::all(&messages))
     }
 
+    /// Runs what is not skipped, and sees to it that what is skipped has to be.
     fn test(
         &self,
         programs: &[Program],
@@ -170,31 +171,26 @@ impl Suite {
         filters: &[String],
         environment: &Environment,
     ) -> Result<Counts, Error> {
-        let meant = |program: &str, test: &str| {
-            let by_name = filters.is_empty() || filters.iter().any(|part| test.contains(part));
-            by_name && (self.wanted)(program, test)
-        };
+        let named = |test: &str| filters.is_empty() || filters.iter().any(|it| test.contains(it));
         let mut counts = Counts::default();
         let mut skipped = Vec::new();
         for program in programs {
-            let tests = program.list(environment)?;
-            let tests = tests.iter().filter(|test| meant(&program.name, test));
+            let mut tests = program.list(environment)?;
+            tests.retain(|test| named(test) && (self.wanted)(&program.name, test));
             let (skip, run): (Vec<_>, Vec<_>) = tests
-                .map(String::as_str)
+                .into_iter()
                 .partition(|test| skips.contains(&program.name, test));
             if !run.is_empty() {
                 counts += program.run(&run, environment)?;
             }
-            skipped.extend(skip.iter().map(|test| (program, test.to_string())));
+            skipped.extend(skip.into_iter().map(|test| (program, test)));
         }
         let mut mistakes = skips.mistakes();
-        let known = |skip: &(&str, &str)| {
-            let mut skipped = skipped.iter();
-            skipped.any(|(program, test)| (program.name.as_str(), test.as_str()) == *skip)
-        };
-        for (program, test) in skips.all().filter(|(program, test)| meant(program, test)) {
-            if !known(&(program, test)) {
-                mistakes.push(skips.about(program, test, "does not exist; remove it"));
+        mistakes.extend(self.without_tests(programs));
+        for (program, test) in skips.all().filter(|(_, test)| named(test)) {
+            let known = |(here, name): &(&Program, String)| here.name == program && name == test;
+            if !skipped.iter().any(known) {
+                mistakes.push(skips.about(program, test, "does not exist here; remove it"));
             }
         }
         eprintln!("   running {} skipped tests: none must pass", skipped.len());
@@ -207,6 +203,13 @@ impl Suite {
         counts.failed += mistakes.len();
         counts.ignored = skipped.len();
         Ok(counts)
+    }
+
+    /// A line for each crate of which no test program was built.
+    fn without_tests(&self, programs: &[Program]) -> impl Iterator<Item = String> {
+        let built = |name| programs.iter().any(|program| program.name == name);
+        let missing = self.crates.iter().filter(move |copied| !built(copied.name));
+        missing.map(|copied| format!("{}: its unit tests were not built", copied.name))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use crate::simd::{EXP_F32, EXP_F64, Exp, Simd, Vector};
+use crate::simd::{EXP_F32, EXP_F64, Exp, NORMAL_F32, NORMAL_F64, Normal, Simd, Vector};
 
 /// The vector of `R` in the instruction set `S`.
 pub type V<R, S> = <R as Real>::Vector<S>;
@@ -88,6 +88,9 @@ pub trait Real:
 
     /// What [`exp`](crate::simd::exp) computes with.
     const EXP: Exp<Self>;
+
+    /// What [`normal_cdf`](crate::simd::normal_cdf) computes with.
+    const NORMAL: Normal<Self>;
 
     /// The square root.
     fn sqrt(self) -> Self;
@@ -201,12 +204,13 @@ element!(
 );
 
 macro_rules! real {
-    ($t:ident, $vector:ident, $exp:ident) => {
+    ($t:ident, $vector:ident, $exp:ident, $normal:ident) => {
         impl Real for $t {
             type Vector<S: Simd> = S::$vector;
             const ONE: Self = 1.;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
             const EXP: Exp<Self> = $exp;
+            const NORMAL: Normal<Self> = $normal;
             #[inline(always)]
             fn sqrt(self) -> Self {
                 $t::sqrt(self)
@@ -219,5 +223,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, F32, EXP_F32);
-real!(f64, F64, EXP_F64);
+real!(f32, F32, EXP_F32, NORMAL_F32);
+real!(f64, F64, EXP_F64, NORMAL_F64);

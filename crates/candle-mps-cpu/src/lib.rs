@@ -11,12 +11,26 @@
 //! | [`memory`] | results in fresh memory without the cost of its page faults |
 //! | [`Layout`], [`Element`] | where the elements of an operand lie, and what they are |
 //!
+//! | op | forward | backward |
+//! |---|---|---|
+//! | softmax, log-softmax | [`softmax::softmax`], [`softmax::log_softmax`] | [`softmax::softmax_backward`], [`softmax::log_softmax_backward`] |
+//! | RMS norm | [`rms_norm::rms_norm`] | [`rms_norm::rms_norm_backward`] |
+//! | layer norm | [`layer_norm::layer_norm`] | [`layer_norm::layer_norm_backward`] |
+//! | rotary embedding | [`rope::rope`] | [`rope::rope_backward`] |
+//! | SwiGLU, GEGLU | [`swiglu::swiglu`], [`geglu::geglu`] | [`swiglu::swiglu_backward`], [`geglu::geglu_backward`] |
+//! | cross-entropy | [`cross_entropy::cross_entropy`] | [`cross_entropy::cross_entropy_backward`] |
+//! | AdamW | [`adamw::adamw`] | |
+//!
 //! f32, f64, f16 and bf16; sums and statistics in f32 (f64 for f64), rounded once, at the store.
 //! Bad input is an [`Error`] that names the argument, never a panic. Unsafe code is in `simd/` and in
 //! `memory.rs`, nowhere else.
 
+pub mod adamw;
+pub mod cross_entropy;
 mod element;
 mod error;
+pub mod geglu;
+mod glu;
 pub mod layer_norm;
 mod layout;
 pub mod lora;
@@ -25,9 +39,11 @@ pub mod memory;
 #[cfg(test)]
 mod oracle;
 pub mod rms_norm;
+pub mod rope;
 mod rows;
 pub mod simd;
 pub mod softmax;
+pub mod swiglu;
 pub mod threads;
 
 pub use element::{Element, Real, V};

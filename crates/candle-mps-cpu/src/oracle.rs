@@ -159,6 +159,18 @@ pub fn check<T: Element>(what: &str, got: &[T], exact: &[f64], size: f64, slack:
     }
 }
 
+/// Φ by its power series around 0, in a way that loses nothing for |x| < 6.
+pub fn normal_cdf(x: f64) -> f64 {
+    let (mut term, mut sum, mut k) = (x.abs(), 0., 1.);
+    while term > 1e-20 * (1. + sum) {
+        sum += term;
+        k += 2.;
+        term *= x * x / k;
+    }
+    let above = sum * (-x * x / 2.).exp() / (2. * std::f64::consts::PI).sqrt();
+    0.5 + above * x.signum()
+}
+
 /// Runs a generic test for the four types.
 macro_rules! each_type {
     ($($name:ident)*) => {

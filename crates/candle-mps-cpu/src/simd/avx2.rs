@@ -125,7 +125,7 @@ impl Simd for Avx2 {
 macro_rules! vector {
     ($v:ident, $raw:ident, $t:ident, $lanes:literal, $set1:ident, $add:ident, $sub:ident, $mul:ident,
      $div:ident, $fmadd:ident, $max:ident, $min:ident, $sqrt:ident, $round:ident, $cmp:ident,
-     $blend:ident) => {
+     $blend:ident, $low:ident, $high:ident, $halves:ident) => {
         impl Add for $v {
             type Output = Self;
             #[inline(always)]
@@ -219,6 +219,21 @@ macro_rules! vector {
                 unsafe { Self($blend(no.0, yes.0, mask)) }
             }
             #[inline(always)]
+            fn deinterleave(self, other: Self) -> (Self, Self) {
+                self.apart(other)
+            }
+            #[inline(always)]
+            fn interleave(self, other: Self) -> (Self, Self) {
+                // SAFETY: the vectors prove the features.
+                unsafe {
+                    let (low, high) = ($low(self.0, other.0), $high(self.0, other.0));
+                    (
+                        Self($halves::<0x20>(low, high)),
+                        Self($halves::<0x31>(low, high)),
+                    )
+                }
+            }
+            #[inline(always)]
             fn reduce_add(self) -> $t {
                 self.sum()
             }
@@ -255,7 +270,10 @@ vector!(
     _mm256_sqrt_ps,
     _mm256_round_ps,
     _mm256_cmp_ps,
-    _mm256_blendv_ps
+    _mm256_blendv_ps,
+    _mm256_unpacklo_ps,
+    _mm256_unpackhi_ps,
+    _mm256_permute2f128_ps
 );
 vector!(
     F64x4,
@@ -273,7 +291,10 @@ vector!(
     _mm256_sqrt_pd,
     _mm256_round_pd,
     _mm256_cmp_pd,
-    _mm256_blendv_pd
+    _mm256_blendv_pd,
+    _mm256_unpacklo_pd,
+    _mm256_unpackhi_pd,
+    _mm256_permute2f128_pd
 );
 
 impl F32x8 {
@@ -284,6 +305,17 @@ impl F32x8 {
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
             Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased)))
+        }
+    }
+
+    #[inline(always)]
+    fn apart(self, other: Self) -> (Self, Self) {
+        // SAFETY: the vectors prove the features.
+        unsafe {
+            let even = _mm256_castps_pd(_mm256_shuffle_ps::<0b10_00_10_00>(self.0, other.0));
+            let odd = _mm256_castps_pd(_mm256_shuffle_ps::<0b11_01_11_01>(self.0, other.0));
+            let in_order = |v| Self(_mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(v)));
+            (in_order(even), in_order(odd))
         }
     }
 
@@ -323,6 +355,17 @@ impl F64x4 {
             let wide = _mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(self.0));
             let biased = _mm256_add_epi64(wide, _mm256_set1_epi64x(1023));
             Self(_mm256_castsi256_pd(_mm256_slli_epi64::<52>(biased)))
+        }
+    }
+
+    #[inline(always)]
+    fn apart(self, other: Self) -> (Self, Self) {
+        // SAFETY: the vectors prove the features.
+        unsafe {
+            let even = _mm256_unpacklo_pd(self.0, other.0);
+            let odd = _mm256_unpackhi_pd(self.0, other.0);
+            let in_order = |v| Self(_mm256_permute4x64_pd::<0b11_01_10_00>(v));
+            (in_order(even), in_order(odd))
         }
     }
 

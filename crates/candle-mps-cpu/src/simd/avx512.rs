@@ -181,10 +181,39 @@ impl F32x16 {
     }
 }
 
+/// Places in two vectors, one after the other.
+const EVEN: [u8; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
+const ODD: [u8; 16] = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31];
+const LOW_16: [u8; 16] = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+const HIGH_16: [u8; 16] = [8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31];
+const LOW_8: [u8; 16] = [0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0];
+const HIGH_8: [u8; 16] = [4, 12, 5, 13, 6, 14, 7, 15, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Widens places to the lanes of f32.
+///
+/// # Safety
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn index_32(places: [u8; 16]) -> __m512i {
+    // SAFETY: 16 bytes are there; the caller vouches for the features.
+    unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(places.as_ptr().cast())) }
+}
+
+/// Widens the first eight places to the lanes of f64.
+///
+/// # Safety
+/// The machine has AVX-512 F.
+#[inline(always)]
+unsafe fn index_64(places: [u8; 16]) -> __m512i {
+    // SAFETY: 16 bytes are there; the caller vouches for the features.
+    unsafe { _mm512_cvtepu8_epi64(_mm_loadu_si128(places.as_ptr().cast())) }
+}
+
 macro_rules! vector {
     ($v:ident, $t:ident, $mask:ty, $lanes:literal, $set1:ident, $add:ident, $sub:ident, $mul:ident,
      $div:ident, $fmadd:ident, $max:ident, $min:ident, $sqrt:ident, $round:ident, $scalef:ident,
-     $cmp:ident, $blend:ident, $reduce_add:ident, $reduce_max:ident) => {
+     $cmp:ident, $blend:ident, $reduce_add:ident, $reduce_max:ident, $permute:ident, $index:ident,
+     $low:ident, $high:ident) => {
         impl Add for $v {
             type Output = Self;
             #[inline(always)]
@@ -277,6 +306,28 @@ macro_rules! vector {
                 unsafe { Self($blend(mask, no.0, yes.0)) }
             }
             #[inline(always)]
+            fn deinterleave(self, other: Self) -> (Self, Self) {
+                // SAFETY: the vectors prove the features.
+                unsafe {
+                    let (even, odd) = ($index(EVEN), $index(ODD));
+                    (
+                        Self($permute(self.0, even, other.0)),
+                        Self($permute(self.0, odd, other.0)),
+                    )
+                }
+            }
+            #[inline(always)]
+            fn interleave(self, other: Self) -> (Self, Self) {
+                // SAFETY: the vectors prove the features.
+                unsafe {
+                    let (low, high) = ($index($low), $index($high));
+                    (
+                        Self($permute(self.0, low, other.0)),
+                        Self($permute(self.0, high, other.0)),
+                    )
+                }
+            }
+            #[inline(always)]
             fn reduce_add(self) -> $t {
                 // SAFETY: the vector proves the features.
                 unsafe { $reduce_add(self.0) }
@@ -309,7 +360,11 @@ vector!(
     _mm512_cmp_ps_mask,
     _mm512_mask_blend_ps,
     _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps
+    _mm512_reduce_max_ps,
+    _mm512_permutex2var_ps,
+    index_32,
+    LOW_16,
+    HIGH_16
 );
 vector!(
     F64x8,
@@ -330,5 +385,9 @@ vector!(
     _mm512_cmp_pd_mask,
     _mm512_mask_blend_pd,
     _mm512_reduce_add_pd,
-    _mm512_reduce_max_pd
+    _mm512_reduce_max_pd,
+    _mm512_permutex2var_pd,
+    index_64,
+    LOW_8,
+    HIGH_8
 );

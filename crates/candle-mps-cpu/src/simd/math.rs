@@ -75,10 +75,143 @@ pub fn exp<R: Real, S: Simd>(s: S, x: V<R, S>) -> V<R, S> {
     e_r.scale(n)
 }
 
+/// What [`normal_cdf`] needs to know about a type.
+#[derive(Debug)]
+pub struct Normal<R: 'static> {
+    /// t = 1 / (1 + bend·|x|) brings the half line into 0..1.
+    bend: R,
+    /// Φ(−|x|)·exp(x²/2) / t in powers of 2t − 1, lowest first: interpolated at Chebyshev nodes.
+    tail: &'static [R],
+}
+
+pub(crate) const NORMAL_F32: Normal<f32> = Normal {
+    bend: 0.35,
+    tail: &[
+        0.253_244_28,
+        0.171_495_74,
+        0.071_099_26,
+        0.010_235_743,
+        -0.005_111_949,
+        -0.001_766_595_8,
+        0.000_703_755_2,
+        0.000_242_945_19,
+        -0.000_141_436_42,
+        -2.272_131_5e-05,
+        2.100_505e-05,
+    ],
+};
+
+pub(crate) const NORMAL_F64: Normal<f64> = Normal {
+    bend: 0.3,
+    tail: &[
+        0.221_970_613_834_432_78,
+        0.164_579_484_086_162_96,
+        0.086_549_637_418_461_67,
+        0.027_760_365_473_702_56,
+        0.001_817_135_795_504_761_6,
+        -0.002_423_896_547_362_810_5,
+        -0.000_575_642_516_353_962,
+        0.000_283_636_906_298_445_83,
+        9.013_992_135_637_326e-05,
+        -4.974_626_164_063_511e-05,
+        -1.112_558_217_400_143_5e-05,
+        1.073_080_139_875_046_9e-05,
+        2.446_020_519_248_639_3e-07,
+        -2.248_061_468_393_407e-06,
+        5.182_974_739_407_987e-07,
+        3.497_762_162_072_180_7e-07,
+        -2.308_157_664_043_885_8e-07,
+        -2.827_421_515_192_259e-09,
+        5.867_081_141_860_565e-08,
+        -2.284_679_613_244_009_4e-08,
+        -6.962_460_040_236_622e-09,
+        9.229_566_452_129_484e-09,
+        -1.165_258_214_681_984_2e-09,
+        -2.007_700_109_925_021_3e-09,
+        6.538_651_643_808_755e-10,
+        2.257_888_135_640_856_2e-10,
+        -9.173_052_805_767_125e-11,
+        -6.959_501_161_548_225e-12,
+    ],
+};
+
+/// Φ(x), the probability that a standard normal number is below x: (1 + erf(x / √2)) / 2. Within 4 ULP
+/// of 1 everywhere.
+#[inline(always)]
+pub fn normal_cdf<R: Real, S: Simd>(s: S, x: V<R, S>) -> V<R, S> {
+    let splat = |value| V::<R, S>::splat(s, value);
+    let (zero, one) = (splat(R::ZERO), splat(R::ONE));
+    let size = x.max(zero - x);
+    let t = one / size.mul_add(splat(R::NORMAL.bend), one);
+    let u = t + t - one;
+    let (last, others) = match R::NORMAL.tail.split_last() {
+        Some((last, others)) => (*last, others),
+        None => (R::ZERO, R::NORMAL.tail),
+    };
+    let mut tail = splat(last);
+    for &coefficient in others.iter().rev() {
+        tail = tail.mul_add(u, splat(coefficient));
+    }
+    let below = exp::<R, S>(s, size * size * splat(R::from_f64(-0.5))) * t * tail;
+    V::<R, S>::select(x.gt(zero), one - below, below)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{WithSimd, available};
+    use crate::{
+        oracle,
+        simd::{WithSimd, available},
+    };
+
+    struct Cdf<'a, R>(&'a [R], &'a mut [R]);
+
+    impl<R: Real> WithSimd for Cdf<'_, R> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let lanes = V::<R, S>::LANES;
+            for (x, y) in self.0.chunks(lanes).zip(self.1.chunks_mut(lanes)) {
+                R::store_part(s, normal_cdf::<R, S>(s, R::load_part(s, x, R::ZERO)), y);
+            }
+        }
+    }
+
+    fn cdf<R: Real>(unit: f64) {
+        let x: Vec<R> = (-60_000..=60_000)
+            .map(|i| R::from_f64(f64::from(i) * 1e-4))
+            .collect();
+        for isa in available() {
+            let mut y = vec![R::ZERO; x.len()];
+            isa.run(Cdf(&x, &mut y));
+            for (x, y) in x.iter().zip(&y) {
+                let exact = oracle::normal_cdf(x.to_f64());
+                let off = (y.to_f64() - exact).abs() / unit;
+                assert!(
+                    off <= 4.,
+                    "{}: cdf({x:?}) = {y:?}, not {exact}: {off}",
+                    isa.name()
+                );
+            }
+            let ends = [
+                R::NEG_INFINITY,
+                R::ZERO - R::NEG_INFINITY,
+                R::from_f64(f64::NAN),
+            ];
+            let mut y = [R::ONE; 3];
+            isa.run(Cdf(&ends, &mut y));
+            assert!(
+                y[0] == R::ZERO && y[1] == R::ONE && y[2].to_f64().is_nan(),
+                "{y:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_normal_distribution() {
+        cdf::<f32>(f64::from(f32::EPSILON));
+        cdf::<f64>(f64::EPSILON);
+    }
 
     struct Each<'a, R>(&'a [R], &'a mut [R]);
 

@@ -46,8 +46,8 @@ pub use gemm_bf16::Avx512Bf16;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use gemm_bf16::{HEIGHT as PAIR_HEIGHT, PairTile};
 pub use isa::{Isa, available, isa, with_isa};
-pub(crate) use math::{EXP_F32, EXP_F64};
-pub use math::{Exp, exp};
+pub(crate) use math::{EXP_F32, EXP_F64, NORMAL_F32, NORMAL_F64};
+pub use math::{Exp, Normal, exp, normal_cdf};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use scalar::Scalar;

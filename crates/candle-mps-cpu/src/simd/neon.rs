@@ -123,7 +123,8 @@ macro_rules! vector {
     ($v:ident, $t:ident, $mask:ident, $lanes:literal, $dup:ident, $add:ident, $sub:ident, $mul:ident,
      $div:ident, $fma:ident, $sqrt:ident, $round:ident, $gt:ident, $eq:ident, $select:ident,
      $sum:ident, $largest:ident, $to_int:ident, $add_int:ident, $dup_int:ident, $shift:ident,
-     $half:ident, $sub_int:ident, $cast:ident, $bias:literal, $mantissa:literal) => {
+     $half:ident, $sub_int:ident, $cast:ident, $bias:literal, $mantissa:literal, $even:ident, $odd:ident,
+     $low:ident, $high:ident) => {
         impl Add for $v {
             type Output = Self;
             #[inline(always)]
@@ -220,6 +221,16 @@ macro_rules! vector {
                 unsafe { Self($select(mask, yes.0, no.0)) }
             }
             #[inline(always)]
+            fn deinterleave(self, other: Self) -> (Self, Self) {
+                // SAFETY: NEON is part of the target.
+                unsafe { (Self($even(self.0, other.0)), Self($odd(self.0, other.0))) }
+            }
+            #[inline(always)]
+            fn interleave(self, other: Self) -> (Self, Self) {
+                // SAFETY: NEON is part of the target.
+                unsafe { (Self($low(self.0, other.0)), Self($high(self.0, other.0))) }
+            }
+            #[inline(always)]
             fn reduce_add(self) -> $t {
                 // SAFETY: NEON is part of the target.
                 unsafe { $sum(self.0) }
@@ -259,7 +270,11 @@ vector!(
     vsubq_s32,
     vreinterpretq_f32_s32,
     127,
-    23
+    23,
+    vuzp1q_f32,
+    vuzp2q_f32,
+    vzip1q_f32,
+    vzip2q_f32
 );
 vector!(
     F64x2,
@@ -287,5 +302,9 @@ vector!(
     vsubq_s64,
     vreinterpretq_f64_s64,
     1023,
-    52
+    52,
+    vuzp1q_f64,
+    vuzp2q_f64,
+    vzip1q_f64,
+    vzip2q_f64
 );

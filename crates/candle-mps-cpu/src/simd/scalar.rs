@@ -155,6 +155,16 @@ macro_rules! four {
                 Self(array::from_fn(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
             }
             #[inline(always)]
+            fn deinterleave(self, other: Self) -> (Self, Self) {
+                let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+                (Self([a, c, e, g]), Self([b, d, f, h]))
+            }
+            #[inline(always)]
+            fn interleave(self, other: Self) -> (Self, Self) {
+                let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+                (Self([a, e, b, f]), Self([c, g, d, h]))
+            }
+            #[inline(always)]
             fn reduce_add(self) -> $t {
                 (self.0[0] + self.0[2]) + (self.0[1] + self.0[3])
             }

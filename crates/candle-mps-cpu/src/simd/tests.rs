@@ -287,3 +287,44 @@ fn scaling_by_powers_of_two() {
         }
     }
 }
+
+struct Pairs<'a, R>(&'a [R], &'a mut [R], &'a mut [R]);
+
+impl<R: Real> WithSimd for Pairs<'_, R> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        let lanes = V::<R, S>::LANES;
+        let (even, odd) = R::load(s, self.0).deinterleave(R::load(s, &self.0[lanes..]));
+        R::store(s, even, self.1);
+        R::store(s, odd, &mut self.1[lanes..]);
+        let (low, high) = even.interleave(odd);
+        R::store(s, low, self.2);
+        R::store(s, high, &mut self.2[lanes..]);
+        lanes
+    }
+}
+
+fn pairs<R: Real>(isa: Isa) {
+    let all: Vec<R> = (0..32).map(|i| R::from_f64(f64::from(i))).collect();
+    let (mut apart, mut back) = (vec![R::ZERO; 32], vec![R::ZERO; 32]);
+    let lanes = isa.run(Pairs(&all, &mut apart, &mut back));
+    let at = isa.name();
+    assert!(
+        (0..lanes).all(|i| apart[i] == all[2 * i]),
+        "{at}: {apart:?}"
+    );
+    assert!(
+        (0..lanes).all(|i| apart[lanes + i] == all[2 * i + 1]),
+        "{at}: {apart:?}"
+    );
+    assert_eq!(back[..2 * lanes], all[..2 * lanes], "{at}");
+}
+
+#[test]
+fn pairs_come_apart_and_together() {
+    for isa in available() {
+        pairs::<f32>(isa);
+        pairs::<f64>(isa);
+    }
+}

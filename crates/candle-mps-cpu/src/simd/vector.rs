@@ -129,6 +129,10 @@ pub trait Vector<S: Simd>:
     fn eq(self, other: Self) -> Self::Mask;
     /// `yes` where the mask is set, else `no`.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// The elements of `self` followed by `other` at even places, and those at odd places.
+    fn deinterleave(self, other: Self) -> (Self, Self);
+    /// What [`Vector::deinterleave`] has taken apart: elements of `self` and `other` in turn.
+    fn interleave(self, other: Self) -> (Self, Self);
     /// The sum of the elements, in an order that depends on the instruction set only.
     fn reduce_add(self) -> Self::Scalar;
     /// The largest element; NaN may be passed over.

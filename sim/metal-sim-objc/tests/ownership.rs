@@ -66,6 +66,22 @@ fn pools_let_go_of_what_was_put_into_them_and_nothing_else() {
     assert_eq!(live("Pooled"), 0);
 }
 
+/// A pool keeps what it was given, even where a Mac would often hand it over: so a program that
+/// lacks a pool is found out. (`METAL_SIM_HANDOVER=1` is tested by objc2's own tests.)
+#[test]
+fn results_stay_in_the_pool_when_their_caller_retains_them() {
+    plain_class!(Returned);
+    autoreleasepool(|_| {
+        let pointer = Retained::autorelease_ptr(Returned::new());
+        // SAFETY: the object is in the pool.
+        let retained = unsafe { Retained::retain_autoreleased(pointer) }.unwrap();
+        assert_eq!(retained.retainCount(), 2);
+        drop(retained);
+        assert_eq!(live("Returned"), 1);
+    });
+    assert_eq!(live("Returned"), 0);
+}
+
 #[test]
 fn what_no_pool_took_goes_with_its_thread() {
     plain_class!(Stray);

@@ -1,9 +1,9 @@
 //! What Metal and MPS promise, one test body per promise: plain functions in one registry
-//! ([`all`]), written against Apple's API and nothing else. They run unchanged on a Mac and on
+//! (`all`), written against Apple's API and nothing else. They run unchanged on a Mac and on
 //! anything that claims to behave like one, which is how a simulator is kept honest.
 //!
 //! Some promises are about misuse: the process ends. Such a body runs in a child process
-//! ([`run`] starts it), so a test binary that uses this crate begins with [`child`].
+//! (`run` starts it), so a test binary that uses this crate begins with `child`.
 //!
 //! Everything is behind the feature `metal`.
 #![cfg(feature = "metal")]

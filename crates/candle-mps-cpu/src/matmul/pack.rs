@@ -66,18 +66,48 @@ pub(crate) fn cols<S: Simd, E: Element>(
     dst: &mut [E::Acc],
 ) {
     let lanes = V::<E::Acc, S>::LANES;
+    if b.cs == 1 {
+        return lines(s, b, k, cols, dst);
+    }
     let mut dst = dst;
     for first in cols.clone().step_by(WIDTH * lanes) {
         let width = (cols.end - first).min(WIDTH * lanes);
         let step = padded(width, lanes);
         let (panel, rest) = std::mem::take(&mut dst).split_at_mut(step * k.len());
         dst = rest;
-        if b.cs == 1 {
-            for (k, dst) in k.clone().zip(panel.chunks_exact_mut(step)) {
-                widen(s, b.run(k * b.rs + first, width), dst);
+        turn(s, b, k.clone(), first, width, panel);
+    }
+}
+
+/// Packs a block of B whose rows lie along memory: a few rows at a time, each from end to end, because
+/// going down a panel would touch a new page with almost every row.
+#[inline(always)]
+fn lines<S: Simd, E: Element>(
+    s: S,
+    b: Mat<'_, E>,
+    k: Range<usize>,
+    cols: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    const FEW: usize = 8;
+    let lanes = V::<E::Acc, S>::LANES;
+    for few in (0..k.len()).step_by(FEW) {
+        let few = few..k.len().min(few + FEW);
+        for first in (0..cols.len()).step_by(WIDTH * lanes) {
+            let width = (cols.len() - first).min(WIDTH * lanes);
+            let step = padded(width, lanes);
+            let panel = &mut dst[first * k.len()..][few.start * step..few.end * step];
+            for (at, panel) in few.clone().zip(panel.chunks_exact_mut(step)) {
+                let line = b.run((k.start + at) * b.rs + cols.start + first, width);
+                if width == WIDTH * lanes {
+                    for j in 0..WIDTH {
+                        let x = E::load(s, &line[j * lanes..(j + 1) * lanes]);
+                        E::Acc::store(s, x, &mut panel[j * lanes..(j + 1) * lanes]);
+                    }
+                } else {
+                    widen(s, line, panel);
+                }
             }
-        } else {
-            turn(s, b, k.clone(), first, width, panel);
         }
     }
 }

@@ -31,6 +31,9 @@ const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
 /// Floating-point operations that are worth a thread. Tests divide what is much smaller.
 pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1_500_000 };
 
+/// Rows for which B is not packed.
+const RARE: usize = 14;
+
 /// The left factor of a term: an operand, or something computed before and not rounded.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Left<'a, T: Element> {
@@ -337,6 +340,23 @@ fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     (0..count).map(move |index| threads::part(rows, count, index))
 }
 
+/// A block of B that tiles may read where it is, with the distance of its rows: whole vectors, and so
+/// small that it stays in cache, or used so little that packing would not pay.
+#[inline(always)]
+fn as_it_lies<'a, T: Factor>(
+    b: Mat<'a, T>,
+    k: &Range<usize>,
+    cols: &Range<usize>,
+    rows: usize,
+    lanes: usize,
+) -> Option<(&'a [T::Acc], usize)> {
+    let small = rows <= 128 && k.len() * b.rs * size_of::<T>() <= 64 << 10;
+    if b.cs == 1 && cols.len().is_multiple_of(lanes) && (small || rows <= RARE) {
+        return Some((T::as_acc(&b.data[k.start * b.rs + cols.start..])?, b.rs));
+    }
+    None
+}
+
 /// Packs and multiplies one block, widened.
 #[inline(always)]
 fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
@@ -349,10 +369,19 @@ fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
     let Part { k, rows, cols, add } = part;
     let (lanes, panel) = (V::<T::Acc, S>::LANES, pack::panel::<T::Acc, S>());
     let mut own;
+    let mut direct = None;
     let packed = match b {
         Right::Own(b) => {
-            own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
-            pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+            direct = as_it_lies(b, &k, &cols, rows.len(), lanes);
+            let len = if direct.is_some() {
+                0
+            } else {
+                pack::padded(cols.len(), lanes)
+            };
+            own = Buffer::new(k.len() * len);
+            if direct.is_none() {
+                pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+            }
             &own[..]
         }
         Right::Wide(b) => {
@@ -369,8 +398,13 @@ fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
         pack::rows(s, a, range, k.clone(), &mut a_packed);
         for left in (0..cols.len()).step_by(panel) {
             let right = cols.len().min(left + panel);
-            let b_stride = pack::padded(right - left, lanes);
-            let b = &packed[left * k.len()..][..b_stride * k.len()];
+            let (b, b_stride) = match direct {
+                Some((b, stride)) => (&b[left..], stride),
+                None => {
+                    let stride = pack::padded(right - left, lanes);
+                    (&packed[left * k.len()..][..stride * k.len()], stride)
+                }
+            };
             for tile in parts_of(few.len(), tall) {
                 let a = &a_packed[tile.start * stride..];
                 let c = c.part(few.start + tile.start..few.start + tile.end, left..right);

@@ -222,38 +222,40 @@ impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
             a = a.wrapping_add(1);
             b = b.wrapping_add(b_stride);
         }
-        store::<R, S, M, N>(s, sums, c, add);
+        store::<R, S, M, N>(s, &sums, c, add);
     }
 }
 
-/// Writes a tile's sums to C.
+/// Writes a tile's sums to C, which has M rows and at most N vectors of columns.
 #[inline(always)]
 fn store<R: Real, S: Simd, const M: usize, const N: usize>(
     s: S,
-    sums: [[V<R, S>; N]; M],
-    mut c: Block<'_, R>,
+    sums: &[[V<R, S>; N]; M],
+    c: Block<'_, R>,
     add: bool,
 ) {
     let lanes = V::<R, S>::LANES;
-    if c.cols == N * lanes {
-        for (i, sums) in sums.into_iter().enumerate() {
-            let row = c.row(i);
-            for (j, sum) in sums.into_iter().enumerate() {
-                let place = &mut row[j * lanes..(j + 1) * lanes];
+    assert!(c.rows == M && c.cols <= N * lanes && c.cols > (N - 1) * lanes);
+    let whole = c.cols == N * lanes;
+    for (i, sums) in sums.iter().enumerate() {
+        for (j, &sum) in sums.iter().enumerate() {
+            let start = c.start.wrapping_add(i * c.stride + j * lanes);
+            if whole {
+                // SAFETY: row i and its N vectors lie in the block, which is ours alone.
+                let place = unsafe { std::slice::from_raw_parts_mut(start, lanes) };
                 let sum = if add { R::load(s, place) + sum } else { sum };
                 R::store(s, sum, place);
-            }
-        }
-        return;
-    }
-    for (i, sums) in sums.into_iter().enumerate() {
-        for (sum, place) in sums.into_iter().zip(c.row(i).chunks_mut(lanes)) {
-            let sum = if add {
-                R::load_part(s, place, R::ZERO) + sum
             } else {
-                sum
-            };
-            R::store_part(s, sum, place);
+                let len = lanes.min(c.cols - j * lanes);
+                // SAFETY: as above, for the part of the vector that the block has.
+                let place = unsafe { std::slice::from_raw_parts_mut(start, len) };
+                let sum = if add {
+                    R::load_part(s, place, R::ZERO) + sum
+                } else {
+                    sum
+                };
+                R::store_part(s, sum, place);
+            }
         }
     }
 }

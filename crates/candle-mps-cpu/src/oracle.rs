@@ -1,10 +1,12 @@
 //! What the ops' tests share: random operands, every instruction set, results against f64.
 //!
-//! `SEED=<number> cargo test <name>` replays the case that a failure has named.
+//! `SEED=<number> cargo test <name>` replays the case that a failure has named,
+//! `CANDLE_MPS_TEST_ROUNDS=<number>` sets how many are tried, and `CANDLE_MPS_ISA=<name>` leaves one
+//! instruction set of those that the machine has.
 
 use crate::{
     Element, Layout,
-    simd::{available, with_isa},
+    simd::{available, isa, with_isa},
     threads::with_count,
 };
 
@@ -123,12 +125,22 @@ impl<T: Element> Operand<T> {
 /// Runs `case` with many seeds, on every instruction set, with one thread and with three; what it
 /// returns must not depend on the number of threads.
 pub fn cases<T: Element>(name: &str, case: impl Fn(&mut Rng) -> Vec<T>) {
-    let only = std::env::var("SEED")
-        .ok()
-        .map(|seed| seed.parse().expect("SEED is a number"));
-    let seeds = only.map_or(0..60, |seed: u64| seed..seed + 1);
+    let number = |name: &str| -> Option<u64> {
+        let value = std::env::var(name).ok()?;
+        Some(
+            value
+                .parse()
+                .unwrap_or_else(|_| panic!("{name} is a number")),
+        )
+    };
+    let rounds = number("CANDLE_MPS_TEST_ROUNDS").unwrap_or(60);
+    let seeds = number("SEED").map_or(0..rounds, |seed| seed..seed + 1);
+    let isas = match std::env::var_os("CANDLE_MPS_ISA") {
+        Some(_) => vec![isa().unwrap()],
+        None => available(),
+    };
     for seed in seeds {
-        for isa in available() {
+        for &isa in &isas {
             eprintln!("{name}: on {}; replay with SEED={seed}", isa.name());
             let run = |threads| with_isa(isa, || with_count(threads, || case(&mut Rng::new(seed))));
             let (one, three) = (run(1), run(3));

@@ -153,4 +153,12 @@ mod tests {
             assert_eq!(with_isa(isa, || super::isa().unwrap().name()), isa.name());
         }
     }
+
+    /// What `cargo xtask test arm` relies on: a run that requires NEON is a run of NEON.
+    #[test]
+    fn the_environment_is_obeyed() {
+        if let Some(wanted) = std::env::var_os("CANDLE_MPS_ISA") {
+            assert_eq!(super::isa().unwrap().name(), wanted);
+        }
+    }
 }

@@ -134,6 +134,36 @@ fn a_failed_buffer_does_not_stop_the_next() {
     assert_eq!(bytes(&target), [3; 16]);
 }
 
+/// A fence that a failed buffer was to update holds nobody.
+#[test]
+fn a_failed_buffer_does_not_hold_its_fences() {
+    let _alone = alone();
+    let (device, queue) = device_and_queue();
+    let (fence, gate) = (device.newFence().unwrap(), device.newSharedEvent().unwrap());
+    let failing = queue.commandBufferWithUnretainedReferences().unwrap();
+    autoreleasepool(|_| {
+        let target = buffer(&device, 64, MTLResourceOptions::StorageModeShared);
+        failing.encodeWaitForEvent_value(ProtocolObject::from_ref(&*gate), 1);
+        let blit = failing.blitCommandEncoder().unwrap();
+        blit.fillBuffer_range_value(&target, whole(&target), 1);
+        blit.endEncoding();
+    });
+    let last = failing.blitCommandEncoder().unwrap();
+    last.updateFence(&fence);
+    last.endEncoding();
+    failing.commit();
+    let next = device.newCommandQueue().unwrap().commandBuffer().unwrap();
+    let blit = next.blitCommandEncoder().unwrap();
+    blit.waitForFence(&fence);
+    blit.endEncoding();
+    next.commit();
+    gate.setSignaledValue(1);
+    failing.waitUntilCompleted();
+    next.waitUntilCompleted();
+    assert_eq!(failing.status(), MTLCommandBufferStatus::Error);
+    assert_eq!(next.status(), MTLCommandBufferStatus::Completed);
+}
+
 #[test]
 fn the_work_is_accounted_for() {
     let _alone = alone();

@@ -177,8 +177,12 @@ impl CommandBufferCore {
 
     pub(crate) fn fail(&self, failure: Failure) {
         let mut state = lock(&self.state);
-        // What comes after a failure is not run.
-        state.items.clear();
+        // What comes after a failure is not run, and whoever waits for its fences goes on.
+        for item in state.items.drain(..) {
+            if let Item::Pass(pass) = item {
+                pass.done.set();
+            }
+        }
         state.failure.get_or_insert(failure);
     }
 

@@ -26,6 +26,7 @@
 //! `memory.rs`, nowhere else.
 
 pub mod adamw;
+pub mod attention;
 pub mod cross_entropy;
 mod element;
 mod error;

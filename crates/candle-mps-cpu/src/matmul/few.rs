@@ -75,7 +75,7 @@ pub(crate) fn run<T: Factor, O: Element<Acc = T::Acc>, S: Simd, const N: usize>(
 
 /// Adds x·B to sums: the columns from `first` on.
 #[inline(always)]
-fn add<E: Element, S: Simd>(
+pub(crate) fn add<E: Element, S: Simd>(
     s: S,
     x: &[E::Acc],
     b: Mat<'_, E>,

@@ -13,9 +13,9 @@
 //! strides and the instruction set, not on the number of threads.
 
 mod epilogue;
-mod few;
-mod pack;
-mod product;
+pub(crate) mod few;
+pub(crate) mod pack;
+pub(crate) mod product;
 mod scratch;
 
 use half::{bf16, f16};
@@ -28,6 +28,7 @@ use crate::{
 pub use epilogue::Activation;
 pub(crate) use epilogue::Epilogue;
 pub(crate) use product::{Left, Right, Term, run};
+pub(crate) use scratch::Buffer;
 pub use scratch::Scratch;
 
 /// What else happens to a product before it is stored.

@@ -335,9 +335,43 @@ fn steps<T: Factor>(
 }
 
 /// The rows of a block in parts that fit the cache when packed, or a register tile.
-fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.div_ceil(most);
     (0..count).map(move |index| threads::part(rows, count, index))
+}
+
+/// C = A·B, or C + A·B, from packed rows and panels. Of the panels, which hold `packed` columns of
+/// `deepest` elements, the first columns and elements are used: as many as C has, and `deep`.
+#[inline(always)]
+pub(crate) fn multiply<R: crate::Real, S: Simd>(
+    s: S,
+    a: &[R],
+    (b, deepest, packed): (&[R], usize, usize),
+    deep: usize,
+    mut c: Block<'_, R>,
+    add: bool,
+) {
+    let (lanes, panel) = (V::<R, S>::LANES, pack::panel::<R, S>());
+    let (tall, stride) = (height::<R, S>(), a_stride::<R>());
+    let (rows, cols) = (c.rows(), c.cols());
+    for left in (0..cols).step_by(panel) {
+        let right = cols.min(left + panel);
+        let b_stride = pack::padded(panel.min(packed - left), lanes);
+        let b = &b[left * deepest..][..b_stride * deepest];
+        for tile in parts_of(rows, tall) {
+            let a = &a[tile.start * stride..];
+            let c = c.part(tile, left..right);
+            Tile {
+                a,
+                b,
+                b_stride,
+                depth: deep,
+                c,
+                add,
+            }
+            .run(s);
+        }
+    }
 }
 
 /// A block of B that tiles may read where it is, with the distance of its rows: whole vectors, and so

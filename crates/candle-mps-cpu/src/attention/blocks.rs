@@ -1,0 +1,268 @@
+//! What both passes share: packed blocks of heads, and the arithmetic of a row of scores.
+
+use std::ops::Range;
+
+use super::Problem;
+use crate::{
+    Element, Real, V,
+    matmul::{Buffer, Factor, Mat, Scratch, pack, product::multiply},
+    simd::{
+        Simd, Vector, exp,
+        gemm::{Block, a_stride, depth},
+    },
+    threads,
+};
+
+/// Queries of a block: two register tiles. Fixed, so that cuts for threads do not move blocks.
+pub(super) const QUERIES: usize = 28;
+
+/// A size in parts that a packed block is deep enough for.
+fn chunks<R>(size: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = size.div_ceil(depth::<R>());
+    (0..count).map(move |index| threads::part(size, count, index))
+}
+
+/// Rows of a head, packed as left factor.
+pub(super) struct Rows<R: Scratch> {
+    data: Buffer<R>,
+    rows: usize,
+    size: usize,
+}
+
+impl<R: Scratch + Real> Rows<R> {
+    #[inline(always)]
+    pub fn new<T: Element<Acc = R>, S: Simd>(
+        s: S,
+        x: Mat<'_, T>,
+        rows: Range<usize>,
+        size: usize,
+        factor: R,
+    ) -> Self {
+        let count = chunks::<R>(size).count();
+        let (height, stride) = (rows.len(), a_stride::<R>());
+        let mut data = Buffer::new(count * height * stride);
+        for (chunk, k) in data
+            .chunks_exact_mut((height * stride).max(1))
+            .zip(chunks::<R>(size))
+        {
+            let deep = k.len();
+            pack::rows(s, x, rows.clone(), k, chunk);
+            if factor != R::ONE {
+                chunk
+                    .chunks_exact_mut(stride)
+                    .for_each(|row| scale(s, &mut row[..deep], factor));
+            }
+        }
+        Self {
+            data,
+            rows: height,
+            size,
+        }
+    }
+
+    /// C = these rows times panels.
+    #[inline(always)]
+    pub fn times<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        panels: &Panels<R>,
+        mut c: Block<'_, R>,
+    ) {
+        let stride = a_stride::<R>();
+        let (height, width) = (c.rows(), c.cols());
+        if self.size == 0 {
+            (0..height).for_each(|row| c.row(row).fill(R::ZERO));
+        }
+        for (index, k) in chunks::<R>(self.size).enumerate() {
+            let a = &self.data[(index * self.rows + rows.start) * stride..];
+            let b = &panels.data[k.start * panels.padded..];
+            let c = c.part(0..height, 0..width);
+            multiply(s, a, (b, k.len(), panels.cols), k.len(), c, index > 0);
+        }
+    }
+}
+
+/// Columns of a matrix, packed as right factor: for [`Rows::times`] in chunks of the depth, for
+/// [`Panels::after`] in one.
+pub(super) struct Panels<R: Scratch> {
+    data: Buffer<R>,
+    deep: usize,
+    cols: usize,
+    padded: usize,
+}
+
+impl<R: Scratch + Real> Panels<R> {
+    /// The rows `k` and columns `cols` of `x`.
+    #[inline(always)]
+    pub fn new<T: Element<Acc = R>, S: Simd>(
+        s: S,
+        x: Mat<'_, T>,
+        k: Range<usize>,
+        cols: Range<usize>,
+    ) -> Self {
+        let padded = pack::padded(cols.len(), V::<R, S>::LANES);
+        let mut data = Buffer::new(k.len() * padded);
+        for chunk in chunks::<R>(k.len()) {
+            let block = &mut data[chunk.start * padded..chunk.end * padded];
+            pack::cols(
+                s,
+                x,
+                k.start + chunk.start..k.start + chunk.end,
+                cols.clone(),
+                block,
+            );
+        }
+        Self {
+            data,
+            deep: k.len(),
+            cols: cols.len(),
+            padded,
+        }
+    }
+
+    /// C += rows of `deep` elements at `a_stride` times the first `deep` rows of these panels, which
+    /// are of one chunk.
+    #[inline(always)]
+    pub fn after<S: Simd>(&self, s: S, a: &[R], deep: usize, c: Block<'_, R>) {
+        multiply(s, a, (&self.data, self.deep, self.cols), deep, c, true);
+    }
+}
+
+/// x times factor.
+#[inline(always)]
+pub(super) fn scale<R: Real, S: Simd>(s: S, x: &mut [R], factor: R) {
+    let factor = V::<R, S>::splat(s, factor);
+    each(s, x, |v, _, _| v * factor);
+}
+
+/// Replaces each vector of `x` by `f` of it, of its place and length.
+#[inline(always)]
+pub(super) fn each<R: Real, S: Simd>(
+    s: S,
+    x: &mut [R],
+    mut f: impl FnMut(V<R, S>, usize, usize) -> V<R, S>,
+) {
+    let lanes = V::<R, S>::LANES;
+    let whole = x.len() / lanes * lanes;
+    let (body, tail) = x.split_at_mut(whole);
+    for (i, x) in body.chunks_exact_mut(lanes).enumerate() {
+        R::store(s, f(R::load(s, x), i * lanes, lanes), x);
+    }
+    if !tail.is_empty() {
+        let len = tail.len();
+        R::store_part(s, f(R::load_part(s, tail, R::ZERO), whole, len), tail);
+    }
+}
+
+/// Rounds a row of sums into the result.
+#[inline(always)]
+pub(super) fn narrow<T: Element, S: Simd>(s: S, sums: &[T::Acc], out: &mut [T]) {
+    let lanes = V::<T::Acc, S>::LANES;
+    for (x, y) in sums.chunks(lanes).zip(out.chunks_mut(lanes)) {
+        if x.len() == lanes {
+            T::store(s, T::Acc::load(s, x), y);
+        } else {
+            T::store_part(s, T::Acc::load_part(s, x, T::Acc::ZERO), y);
+        }
+    }
+}
+
+/// c·tanh(x/c), from 2/c: c·(1 − 2/(1 + e^(2x/c))).
+#[inline(always)]
+fn capped<R: Real, S: Simd>(s: S, x: V<R, S>, [cap, twice]: [R; 2]) -> V<R, S> {
+    let splat = |x| V::<R, S>::splat(s, x);
+    let grown = exp::<R, S>(s, x * splat(twice)) + splat(R::ONE);
+    splat(cap) * (splat(R::ONE) - splat(R::from_f64(2.)) / grown)
+}
+
+/// Caps scores, and adds the mask: keys from `start` on, as seen by `query`.
+#[inline(always)]
+pub(super) fn finish<T: Factor, S: Simd>(
+    s: S,
+    problem: &Problem<'_, T>,
+    mask: Option<Mat<'_, T>>,
+    query: usize,
+    start: usize,
+    scores: &mut [T::Acc],
+) {
+    if let Some(cap) = problem.cap {
+        each(s, scores, |x, _, _| capped::<T::Acc, S>(s, x, cap));
+    }
+    let Some(mask) = mask else { return };
+    if mask.cs == 1 {
+        let mask = mask.run(query * mask.rs + start, scores.len());
+        let lanes = V::<T::Acc, S>::LANES;
+        each(s, scores, |x, at, len| {
+            let mask = &mask[at..at + len];
+            x + if len == lanes {
+                T::load(s, mask)
+            } else {
+                T::load_part(s, mask, T::Acc::ZERO)
+            }
+        });
+    } else {
+        for (at, x) in scores.iter_mut().enumerate() {
+            *x = *x + mask.at(query, start + at).to_acc();
+        }
+    }
+}
+
+/// Turns scores into weights relative to the largest score so far, which may become larger: then what
+/// was summed before must be multiplied by the result.
+#[inline(always)]
+pub(super) fn weigh<R: Real, S: Simd>(s: S, scores: &mut [R], largest: &mut R, total: &mut R) -> R {
+    if scores.is_empty() {
+        return R::ONE;
+    }
+    let lanes = V::<R, S>::LANES;
+    let lowest = V::<R, S>::splat(s, R::NEG_INFINITY);
+    let mut most = [lowest; 4];
+    let groups = scores.chunks(4 * lanes);
+    for group in groups {
+        for (most, x) in most.iter_mut().zip(group.chunks(lanes)) {
+            let x = match x.len() == lanes {
+                true => R::load(s, x),
+                false => R::load_part(s, x, R::NEG_INFINITY),
+            };
+            *most = x.max(*most);
+        }
+    }
+    let [a, b, c, d] = most;
+    let most = a.max(b).max(c.max(d)).reduce_max();
+    let before = *largest;
+    if most > before {
+        *largest = most;
+    }
+    // Where nothing is visible yet, any finite number will do: every weight is 0.
+    let at = if *largest == R::NEG_INFINITY {
+        R::ZERO
+    } else {
+        *largest
+    };
+    let base = V::<R, S>::splat(s, at);
+    let zero = V::<R, S>::splat(s, R::ZERO);
+    let mut sums = [zero; 4];
+    for group in scores.chunks_mut(4 * lanes) {
+        for (sum, x) in sums.iter_mut().zip(group.chunks_mut(lanes)) {
+            if x.len() == lanes {
+                let weight = exp::<R, S>(s, R::load(s, x) - base);
+                *sum = *sum + weight;
+                R::store(s, weight, x);
+            } else {
+                let weight = exp::<R, S>(s, R::load_part(s, x, R::NEG_INFINITY) - base);
+                *sum = *sum + weight;
+                R::store_part(s, weight, x);
+            }
+        }
+    }
+    let [a, b, c, d] = sums;
+    let sum = ((a + b) + (c + d)).reduce_add();
+    let factor = if *largest == before {
+        R::ONE
+    } else {
+        R::from_f64((before.to_f64() - at.to_f64()).exp())
+    };
+    *total = *total * factor + sum;
+    factor
+}

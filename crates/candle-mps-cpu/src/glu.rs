@@ -18,6 +18,43 @@ pub(crate) trait Activation: Copy + Sync {
     fn value<R: Real, S: Simd>(self, s: S, x: V<R, S>) -> V<R, S>;
     /// Its value and its slope.
     fn slope<R: Real, S: Simd>(self, s: S, x: V<R, S>) -> (V<R, S>, V<R, S>);
+
+    /// The unit, for stretches of equal length.
+    #[inline(always)]
+    fn forward<T: Element, S: Simd>(self, s: S, gate: &[T], up: &[T], out: &mut [T]) {
+        let (n, zero) = (gate.len(), T::Acc::ZERO);
+        let (up, out) = (&up[..n], &mut out[..n]);
+        vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
+            let act = self.value::<T::Acc, S>(s, T::get(s, &gate[at..at + len], zero));
+            T::put(
+                s,
+                act * T::get(s, &up[at..at + len], zero),
+                &mut out[at..at + len],
+            );
+        });
+    }
+
+    /// Its gradients, for stretches of equal length: of gate, up and the result's gradient.
+    #[inline(always)]
+    fn backward<T: Element, S: Simd>(
+        self,
+        s: S,
+        [gate, up, grad]: [&[T]; 3],
+        to_gate: &mut [T],
+        to_up: &mut [T],
+    ) {
+        let (n, zero) = (gate.len(), T::Acc::ZERO);
+        let (up, grad) = (&up[..n], &grad[..n]);
+        let (to_gate, to_up) = (&mut to_gate[..n], &mut to_up[..n]);
+        vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
+            let gate = T::get(s, &gate[at..at + len], zero);
+            let grad = T::get(s, &grad[at..at + len], zero);
+            let up = T::get(s, &up[at..at + len], zero);
+            let (value, slope) = self.slope::<T::Acc, S>(s, gate);
+            T::put(s, grad * up * slope, &mut to_gate[at..at + len]);
+            T::put(s, grad * value, &mut to_up[at..at + len]);
+        });
+    }
 }
 
 /// 1 / (1 + exp(−x))
@@ -66,27 +103,6 @@ impl<'a, T: Element, const N: usize> Operands<'a, T, N> {
         let units = count.checked_div(width).unwrap_or(0);
         (width, threads::parts(count, LEAST).min(units.max(1)))
     }
-
-    /// Calls `f` with the operands' elements for each stretch of `units` and where it starts.
-    #[inline(always)]
-    fn each(&self, units: Range<usize>, mut f: impl FnMut(usize, [&[T]; N])) {
-        if let Some(flat) = self.flat {
-            return f(0, flat.map(|x| &x[units.clone()]));
-        }
-        let mut buffers = [const { Vec::new() }; N];
-        let first = units.start;
-        for row in units {
-            let mut buffers = buffers.iter_mut();
-            let at = (row - first) * self.rows[0].width;
-            f(
-                at,
-                self.rows.each_ref().map(|rows| match buffers.next() {
-                    Some(buffer) => rows.get(row, buffer),
-                    None => &[],
-                }),
-            );
-        }
-    }
 }
 
 pub(crate) fn forward<T: Element, A: Activation>(
@@ -122,20 +138,19 @@ impl<T: Element, A: Activation> WithSimd for Forward<'_, T, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let zero = T::Acc::ZERO;
-        self.operands.each(self.units, |start, [gate, up]| {
-            let n = gate.len();
-            let (up, out) = (&up[..n], &mut self.out[start..start + n]);
-            vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
-                let gate = T::get(s, &gate[at..at + len], zero);
-                let act = self.activation.value::<T::Acc, S>(s, gate);
-                T::put(
-                    s,
-                    act * T::get(s, &up[at..at + len], zero),
-                    &mut out[at..at + len],
-                );
-            });
-        });
+        if let Some([gate, up]) = self.operands.flat {
+            let units = self.units;
+            return self
+                .activation
+                .forward(s, &gate[units.clone()], &up[units], self.out);
+        }
+        let [gate, up] = &self.operands.rows;
+        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
+        for (row, out) in self.units.zip(self.out.chunks_mut(gate.width.max(1))) {
+            let gate = gate.get(row, &mut buffer);
+            self.activation
+                .forward(s, gate, up.get(row, &mut buffer_2), out);
+        }
     }
 }
 
@@ -187,21 +202,24 @@ impl<T: Element, A: Activation> WithSimd for Backward<'_, T, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let zero = T::Acc::ZERO;
-        self.operands.each(self.units, |start, [gate, up, grad]| {
-            let n = gate.len();
-            let (up, grad) = (&up[..n], &grad[..n]);
-            let to_gate = &mut self.to_gate[start..start + n];
-            let to_up = &mut self.to_up[start..start + n];
-            vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
-                let gate = T::get(s, &gate[at..at + len], zero);
-                let grad = T::get(s, &grad[at..at + len], zero);
-                let up = T::get(s, &up[at..at + len], zero);
-                let (value, slope) = self.activation.slope::<T::Acc, S>(s, gate);
-                T::put(s, grad * up * slope, &mut to_gate[at..at + len]);
-                T::put(s, grad * value, &mut to_up[at..at + len]);
-            });
-        });
+        if let Some(all) = self.operands.flat {
+            let all = all.map(|x| &x[self.units.clone()]);
+            return self.activation.backward(s, all, self.to_gate, self.to_up);
+        }
+        let [gate, up, grad] = &self.operands.rows;
+        let (mut buffer, mut buffer_2, mut buffer_3) = (Vec::new(), Vec::new(), Vec::new());
+        let width = gate.width.max(1);
+        let outs = self
+            .to_gate
+            .chunks_mut(width)
+            .zip(self.to_up.chunks_mut(width));
+        for (row, (to_gate, to_up)) in self.units.zip(outs) {
+            let gate = gate.get(row, &mut buffer);
+            let up = up.get(row, &mut buffer_2);
+            let grad = grad.get(row, &mut buffer_3);
+            self.activation
+                .backward(s, [gate, up, grad], to_gate, to_up);
+        }
     }
 }
 

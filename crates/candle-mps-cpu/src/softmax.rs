@@ -217,25 +217,16 @@ impl<R: Real> Forward<R> {
         let (n, lanes) = (x.len(), V::<R, S>::LANES);
         let (mask, out) = (&mask[..n], &mut out[..n]);
         let splat = |value| V::<R, S>::splat(s, value);
-        let (scale, lowest) = (splat(self.scale), splat(R::NEG_INFINITY));
-        let load = |at: usize, len: usize| {
-            let v = T::get(s, &x[at..at + len], R::ZERO) * scale;
-            let v = if MASKED {
-                v + T::get(s, &mask[at..at + len], R::ZERO)
-            } else {
-                v
-            };
-            if len < lanes {
-                first::<R, S>(s, v, len, R::NEG_INFINITY)
-            } else {
-                v
-            }
+        let lowest = splat(R::NEG_INFINITY);
+        let input = Input::<T, MASKED> {
+            x,
+            mask,
+            scale: self.scale,
         };
-
         let mut largest = [lowest; 4];
         vectors!(n, lanes, |at, len, k| {
             // NaN is passed over here, and comes in again with the exponentials.
-            largest[k] = load(at, len).max(largest[k]);
+            largest[k] = input.get(s, at, len).max(largest[k]);
         });
         let [a, b, c, d] = largest;
         let largest = a.max(b).max(c.max(d)).reduce_max();
@@ -256,7 +247,7 @@ impl<R: Real> Forward<R> {
         let mut sums = [splat(R::ZERO); 4];
         let keep = T::WIDE && self.kind == Kind::Plain;
         vectors!(n, lanes, |at, len, k| {
-            let e = exp::<R, S>(s, load(at, len) - base);
+            let e = exp::<R, S>(s, input.get(s, at, len) - base);
             sums[k] = sums[k] + e;
             if keep {
                 T::put(s, e, &mut out[at..at + len]);
@@ -274,7 +265,7 @@ impl<R: Real> Forward<R> {
                     let e = if keep {
                         T::get(s, &out[at..at + len], R::ZERO)
                     } else {
-                        exp::<R, S>(s, load(at, len) - base)
+                        exp::<R, S>(s, input.get(s, at, len) - base)
                     };
                     T::put(s, e * factor, &mut out[at..at + len]);
                 });
@@ -282,9 +273,40 @@ impl<R: Real> Forward<R> {
             Kind::Log => {
                 let log = splat(sum.ln());
                 vectors!(n, lanes, |at, len, _k| {
-                    T::put(s, load(at, len) - base - log, &mut out[at..at + len]);
+                    T::put(
+                        s,
+                        input.get(s, at, len) - base - log,
+                        &mut out[at..at + len],
+                    );
                 });
             }
+        }
+    }
+}
+
+/// scale·x + mask. (A function and not a closure in the kernel: those are not always inlined, and then
+/// lack the instruction set.)
+struct Input<'a, T: Element, const MASKED: bool> {
+    x: &'a [T],
+    mask: &'a [T],
+    scale: T::Acc,
+}
+
+impl<T: Element, const MASKED: bool> Input<'_, T, MASKED> {
+    /// At most a vector; missing elements are −∞.
+    #[inline(always)]
+    fn get<S: Simd>(&self, s: S, at: usize, len: usize) -> V<T::Acc, S> {
+        let zero = T::Acc::ZERO;
+        let v = T::get(s, &self.x[at..at + len], zero) * V::<T::Acc, S>::splat(s, self.scale);
+        let v = if MASKED {
+            v + T::get(s, &self.mask[at..at + len], zero)
+        } else {
+            v
+        };
+        if len < V::<T::Acc, S>::LANES {
+            first::<T::Acc, S>(s, v, len, T::Acc::NEG_INFINITY)
+        } else {
+            v
         }
     }
 }

@@ -6,6 +6,10 @@
 //! That is also why the methods here have no `target_feature` of their own: such a function does not
 //! inline into one without.
 //!
+//! **No closures over vectors.** They cannot be marked `#[inline(always)]`, and one that is not inlined
+//! lacks the features: each of its operations becomes a call, thirty times slower. Use a function, a
+//! method or a macro. To look for it: `objdump -dC` of a release test binary has calls to `core_arch`.
+//!
 //! **Tokens.** A value of `Avx512`, `Avx2` or `Neon` proves that this machine has what its name
 //! says: only `detect` makes one. Vectors are made from tokens, so a vector is a proof as well, and
 //! its methods are safe.

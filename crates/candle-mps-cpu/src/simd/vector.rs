@@ -49,43 +49,55 @@ pub trait Simd: Copy + Send + Sync + Debug + 'static {
     /// At most a vector of `src`; missing elements are `fill`.
     #[inline(always)]
     fn load_part_f32(self, src: &[f32], fill: f32) -> Self::F32 {
-        load_part(src, fill, |whole| self.load_f32(whole))
+        self.load_f32(&filled(src, fill))
     }
     /// At most a vector of `src`; missing elements are `fill`.
     #[inline(always)]
     fn load_part_f64(self, src: &[f64], fill: f64) -> Self::F64 {
-        load_part(src, fill, |whole| self.load_f64(whole))
+        self.load_f64(&filled(src, fill))
     }
     /// At most a vector of `src`; missing elements are `fill`.
     #[inline(always)]
     fn load_part_f16(self, src: &[f16], fill: f32) -> Self::F32 {
-        load_part(src, f16::from_acc(fill), |whole| self.load_f16(whole))
+        self.load_f16(&filled(src, f16::from_acc(fill)))
     }
     /// At most a vector of `src`; missing elements are `fill`.
     #[inline(always)]
     fn load_part_bf16(self, src: &[bf16], fill: f32) -> Self::F32 {
-        load_part(src, bf16::from_acc(fill), |whole| self.load_bf16(whole))
+        self.load_bf16(&filled(src, bf16::from_acc(fill)))
     }
 
     /// Writes as many elements as `dst` has, at most the whole vector.
     #[inline(always)]
     fn store_part_f32(self, v: Self::F32, dst: &mut [f32]) {
-        store_part(dst, Self::F32::LANES, |whole| self.store_f32(v, whole));
+        let mut whole = [Element::ZERO; MAX_LANES];
+        self.store_f32(v, &mut whole);
+        let len = dst.len().min(Self::F32::LANES);
+        dst[..len].copy_from_slice(&whole[..len]);
     }
     /// Writes as many elements as `dst` has, at most the whole vector.
     #[inline(always)]
     fn store_part_f64(self, v: Self::F64, dst: &mut [f64]) {
-        store_part(dst, Self::F64::LANES, |whole| self.store_f64(v, whole));
+        let mut whole = [Element::ZERO; MAX_LANES];
+        self.store_f64(v, &mut whole);
+        let len = dst.len().min(Self::F64::LANES);
+        dst[..len].copy_from_slice(&whole[..len]);
     }
     /// Writes as many elements as `dst` has, at most the whole vector.
     #[inline(always)]
     fn store_part_f16(self, v: Self::F32, dst: &mut [f16]) {
-        store_part(dst, Self::F32::LANES, |whole| self.store_f16(v, whole));
+        let mut whole = [Element::ZERO; MAX_LANES];
+        self.store_f16(v, &mut whole);
+        let len = dst.len().min(Self::F32::LANES);
+        dst[..len].copy_from_slice(&whole[..len]);
     }
     /// Writes as many elements as `dst` has, at most the whole vector.
     #[inline(always)]
     fn store_part_bf16(self, v: Self::F32, dst: &mut [bf16]) {
-        store_part(dst, Self::F32::LANES, |whole| self.store_bf16(v, whole));
+        let mut whole = [Element::ZERO; MAX_LANES];
+        self.store_bf16(v, &mut whole);
+        let len = dst.len().min(Self::F32::LANES);
+        dst[..len].copy_from_slice(&whole[..len]);
     }
 }
 
@@ -142,18 +154,11 @@ pub trait Vector<S: Simd>:
 /// No vector has more elements than this.
 pub(crate) const MAX_LANES: usize = 16;
 
+/// `src` and then `fill`.
 #[inline(always)]
-fn load_part<T: Copy, R>(src: &[T], fill: T, load: impl FnOnce(&[T]) -> R) -> R {
+fn filled<T: Copy>(src: &[T], fill: T) -> [T; MAX_LANES] {
     let mut whole = [fill; MAX_LANES];
     let len = src.len().min(MAX_LANES);
     whole[..len].copy_from_slice(&src[..len]);
-    load(&whole)
-}
-
-#[inline(always)]
-fn store_part<T: Element>(dst: &mut [T], lanes: usize, store: impl FnOnce(&mut [T])) {
-    let mut whole = [T::ZERO; MAX_LANES];
-    store(&mut whole);
-    let len = dst.len().min(lanes);
-    dst[..len].copy_from_slice(&whole[..len]);
+    whole
 }

@@ -4,7 +4,8 @@
 //!
 //! Both sides of a row take turns in one process, a call finishes inside the timed region, and the
 //! ratio is that of the medians. Candle runs configured: unless `RAYON_NUM_THREADS` is set, this starts
-//! itself again with it set to the number of cores (with `--as-installed`: not). GB/s counts what an op
+//! itself again with it set to the number of cores (with `--as-installed`: not). `--threads` measures
+//! something else: from which size on two threads beat one, which is where the ops' constants come from. GB/s counts what an op
 //! must read and write once; the copy beside it moves as many bytes to fresh memory, which is what an
 //! op that only moved data could reach. CPU is the CPU time of our side in units of its wall time.
 
@@ -19,7 +20,8 @@ use candle_core::{
     Result, Shape, Tensor, Var,
 };
 use candle_mps_cpu::{
-    Layout, adamw, cross_entropy, layer_norm, memory, rms_norm, simd, softmax, swiglu, threads,
+    Layout, adamw, cross_entropy, layer_norm, memory, rms_norm, rope, simd, softmax, swiglu,
+    threads,
 };
 use candle_nn::Optimizer;
 
@@ -31,6 +33,7 @@ fn main() {
     let installed = arguments
         .iter()
         .any(|argument| argument == "--as-installed");
+    let threads_only = arguments.iter().any(|argument| argument == "--threads");
     if std::env::var_os("RAYON_NUM_THREADS").is_none() && !installed {
         let cores = std::thread::available_parallelism()
             .map_or(1, usize::from)
@@ -45,7 +48,12 @@ fn main() {
         .into_iter()
         .filter(|a| !a.starts_with("--"))
         .collect();
-    if let Err(error) = all(&Bench { only }) {
+    let result = if threads_only {
+        break_even()
+    } else {
+        all(&Bench { only })
+    };
+    if let Err(error) = result {
         eprintln!("{error}");
         std::process::exit(1);
     }
@@ -170,6 +178,90 @@ fn optimizer(bench: &Bench, width: usize) -> Result<()> {
         || candle.step(&grads),
         || ours.inplace_op2(&g, &step),
     )
+}
+
+/// One thread against two, for rows of 1024. Lower quartiles: what else runs on the machine delays two
+/// threads more often than one.
+fn break_even() -> Result<()> {
+    println!(
+        "{:<14} {:>9} {:>10} {:>10} {:>6}",
+        "", "elements", "1 thread", "2 threads", "ratio"
+    );
+    let all = random(&[512, 1024])?.flatten_all()?.to_vec1::<f32>()?;
+    let mut state = [(); 3].map(|()| all.iter().map(|x| x.abs()).collect::<Vec<f32>>());
+    for rows in [16, 32, 48, 64, 96, 128, 192, 256, 512] {
+        let dims = [rows, 1024];
+        let layout = Layout::contiguous(&dims).map_err(candle_core::Error::wrap)?;
+        let x = &all[..layout.count()];
+        let w = &all[..1024];
+        let mut out = vec![0f32; x.len()];
+        let mut out_2 = out.clone();
+        let options = softmax::Options::default();
+        two("softmax", x.len(), || {
+            softmax::softmax(x, &layout, 1, &options, &mut out)
+        })?;
+        two("RMS norm", x.len(), || {
+            rms_norm::rms_norm(x, &layout, Some(w), 1e-5, &mut out)
+        })?;
+        two("layer norm", x.len(), || {
+            layer_norm::layer_norm(x, &layout, Some(w), Some(w), 1e-5, &mut out)
+        })?;
+        two("rope", x.len(), || {
+            let half = [rows, 512];
+            let angles = Layout::new(&half, &[0, 1], 0)?;
+            let angles = (w, &angles);
+            rope::rope((x, &layout), angles, angles, rope::Pairs::Halves, &mut out)
+        })?;
+        two("swiglu", x.len(), || {
+            swiglu::swiglu((x, &layout), (x, &layout), &mut out)
+        })?;
+        let targets = vec![5u32; rows];
+        two("cross-entropy", x.len(), || {
+            cross_entropy::cross_entropy(x, &layout, &targets, None).map(drop)
+        })?;
+        two("RMS norm bwd", x.len(), || {
+            let out = rms_norm::RmsNormGrads {
+                x: &mut out,
+                weight: Some(&mut out_2[..1024]),
+            };
+            rms_norm::rms_norm_backward((x, &layout), Some(w), (x, &layout), 1e-5, out)
+        })?;
+        two("AdamW", x.len(), || {
+            let [parameter, first, second] = state.each_mut().map(|all| &mut all[..x.len()]);
+            let state = adamw::Moments {
+                parameter,
+                first,
+                second,
+            };
+            adamw::adamw(state, (x, &layout), 3, &adamw::AdamW::default())
+        })?;
+    }
+    Ok(())
+}
+
+fn two(
+    name: &str,
+    elements: usize,
+    mut op: impl FnMut() -> candle_mps_cpu::Result<()>,
+) -> Result<()> {
+    let mut samples = [Vec::new(), Vec::new()];
+    for _ in 0..400 {
+        for (threads, samples) in samples.iter_mut().enumerate() {
+            let start = Instant::now();
+            threads::with_count(threads + 1, || (0..4).try_for_each(|_| op()))
+                .map_err(candle_core::Error::wrap)?;
+            samples.push(start.elapsed().as_secs_f64() / 4e-6);
+        }
+    }
+    let [one, both] = samples.map(|mut samples| {
+        samples.sort_by(f64::total_cmp);
+        samples[samples.len() / 4]
+    });
+    println!(
+        "{name:<14} {elements:>9} {one:>7.1} us {both:>7.1} us {:>6.2}",
+        one / both
+    );
+    Ok(())
 }
 
 // How the ops become Candle's: as short as it goes. What needs care is the ops crate's business.

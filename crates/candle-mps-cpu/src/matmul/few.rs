@@ -19,6 +19,9 @@ use crate::{
 /// Up to this many rows B's bandwidth is the limit.
 const MOST: usize = 4;
 
+/// Bytes of B, counted twice, that are worth a thread. Tests divide what is much smaller.
+pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 512 << 10 };
+
 /// Columns whose sums stay in the first cache.
 const COLUMNS: usize = 2048;
 

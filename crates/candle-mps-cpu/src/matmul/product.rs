@@ -99,7 +99,10 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         .iter()
         .fold(1, |sum: usize, term| sum.saturating_add(2 * term.depth));
     let work = depth.saturating_mul(size);
-    let parts = threads::parts(work.saturating_mul(batch), LEAST);
+    let parts = match few::takes(&product(0)) {
+        true => threads::parts(depth.saturating_mul(n * size_of::<T>() * batch), few::LEAST),
+        false => threads::parts(work.saturating_mul(batch), LEAST),
+    };
     let whole = |index: usize, out: &mut [O]| {
         let product = product(index);
         let out = Block::new(out, m, n, n);

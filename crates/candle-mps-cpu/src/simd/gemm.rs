@@ -202,6 +202,13 @@ impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
             add,
         } = self.0;
         let lanes = V::<R, S>::LANES;
+        if add {
+            for i in 0..M {
+                for j in 0..N {
+                    prefetch(c.start.wrapping_add(i * c.stride + j * lanes));
+                }
+            }
+        }
         let mut sums = [[V::<R, S>::splat(s, R::ZERO); N]; M];
         let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
         for _ in 0..depth {
@@ -224,6 +231,19 @@ impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
         }
         store::<R, S, M, N>(s, &sums, c, add);
     }
+}
+
+/// Asks for the part of C that a tile is added to, so that it is there when the sums are.
+#[inline(always)]
+fn prefetch<R>(place: *mut R) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch changes nothing and may be given any address; SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(place.cast_const().cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 /// Writes a tile's sums to C, which has M rows and at most N vectors of columns.

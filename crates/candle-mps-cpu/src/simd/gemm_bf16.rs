@@ -94,9 +94,8 @@ unsafe fn fixed<const M: usize, const N: usize>(tile: PairTile<'_>) {
             let x = _mm512_set1_epi32(unsafe { *a.add(i * a_stride::<u32>()) }.cast_signed());
             for (sum, &column) in sums.iter_mut().zip(&columns) {
                 // SAFETY: both types are 64 bytes for which every bit pattern is valid.
-                let [x, column] = [x, column].map(|pairs| unsafe {
-                    std::mem::transmute::<__m512i, __m512bh>(pairs)
-                });
+                let [x, column] = [x, column]
+                    .map(|pairs| unsafe { std::mem::transmute::<__m512i, __m512bh>(pairs) });
                 *sum = _mm512_dpbf16_ps(*sum, x, column);
             }
         }

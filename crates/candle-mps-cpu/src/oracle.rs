@@ -122,19 +122,27 @@ impl<T: Element> Operand<T> {
     }
 }
 
+/// How many random cases there are where nothing else is asked for.
+const ROUNDS: u64 = 60;
+
+fn rounds() -> u64 {
+    number("CANDLE_MPS_TEST_ROUNDS").unwrap_or(ROUNDS)
+}
+
+/// The step of a sweep over many numbers, wider where fewer rounds are asked for.
+pub fn step(usual: usize) -> usize {
+    usual * ROUNDS.div_ceil(rounds().max(1)) as usize
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect("SEED and ROUNDS are numbers"))
+}
+
 /// Runs `case` with many seeds, on every instruction set, with one thread and with three; what it
 /// returns must not depend on the number of threads.
 pub fn cases<T: Element>(name: &str, case: impl Fn(&mut Rng) -> Vec<T>) {
-    let number = |name: &str| -> Option<u64> {
-        let value = std::env::var(name).ok()?;
-        Some(
-            value
-                .parse()
-                .unwrap_or_else(|_| panic!("{name} is a number")),
-        )
-    };
-    let rounds = number("CANDLE_MPS_TEST_ROUNDS").unwrap_or(60);
-    let seeds = number("SEED").map_or(0..rounds, |seed| seed..seed + 1);
+    let seeds = number("SEED").map_or(0..rounds(), |seed| seed..seed + 1);
     let isas = match std::env::var_os("CANDLE_MPS_ISA") {
         Some(_) => vec![isa().unwrap()],
         None => available(),

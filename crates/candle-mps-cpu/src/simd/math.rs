@@ -241,9 +241,9 @@ mod tests {
 
     #[test]
     fn f32_within_2_ulp_over_the_whole_range() {
-        // Every 97th number of each sign up to the largest finite one.
+        // Every 97th number (fewer in a short run) of each sign up to the largest finite one.
         let x: Vec<f32> = (0..0x7f80_0000u32)
-            .step_by(97)
+            .step_by(oracle::step(97))
             .flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)])
             .filter(|x| x.abs() < 200. && x.abs() > 1e-9)
             .collect();

@@ -19,6 +19,9 @@ use crate::{
 /// Up to this many rows B's bandwidth is the limit.
 const MOST: usize = 4;
 
+/// As many for columns that lie along memory, which packing would have to turn.
+const MOST_DOTS: usize = 16;
+
 /// Bytes of B, counted twice, that are worth a thread. Tests divide what is much smaller.
 pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 512 << 10 };
 
@@ -27,12 +30,18 @@ const COLUMNS: usize = 2048;
 
 /// Whether this way is the right one: it depends on shape and strides only.
 pub(crate) fn takes<T: Factor, O: Element, const N: usize>(product: &Product<'_, T, O, N>) -> bool {
-    (1..=MOST).contains(&product.m)
-        && product.terms.iter().all(|term| match term.b {
-            Right::Own(b) => b.cs == 1 || b.rs == 1,
-            Right::Wide(b) => b.cs == 1 || b.rs == 1,
+    let all = |fits: fn(usize, usize) -> bool| {
+        product.terms.iter().all(|term| match term.b {
+            Right::Own(b) => fits(b.rs, b.cs),
+            Right::Wide(b) => fits(b.rs, b.cs),
             Right::Packed(_) => false,
         })
+    };
+    match product.m {
+        1..=MOST => all(|rs, cs| rs == 1 || cs == 1),
+        1..=MOST_DOTS => all(|rs, cs| rs == 1 && cs != 1),
+        _ => false,
+    }
 }
 
 /// Computes the columns `cols` of all rows.

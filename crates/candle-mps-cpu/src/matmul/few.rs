@@ -23,7 +23,7 @@ const MOST: usize = 4;
 const MOST_DOTS: usize = 16;
 
 /// Bytes of B, counted twice, that are worth a thread. Tests divide what is much smaller.
-pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 512 << 10 };
+pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1536 << 10 };
 
 /// Columns whose sums stay in the first cache.
 const COLUMNS: usize = 2048;

@@ -38,8 +38,8 @@ pub(crate) fn takes<T: Factor, O: Element, const N: usize>(product: &Product<'_,
         })
     };
     match product.m {
-        1..=MOST => all(|rs, cs| rs == 1 || cs == 1),
-        1..=MOST_DOTS => all(|rs, cs| rs == 1 && cs != 1),
+        m if m <= MOST => all(|rs, cs| rs == 1 || cs == 1),
+        m if m <= MOST_DOTS => all(|rs, cs| rs == 1 && cs != 1),
         _ => false,
     }
 }

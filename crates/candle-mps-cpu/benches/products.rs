@@ -10,9 +10,12 @@
 //! `RAYON_NUM_THREADS` is set, this starts itself again with it set to the number of cores (with
 //! `--as-installed`: not). Spread is half of the middle half, in per cent of the median, of the worse
 //! side. The limit is a loop of multiply-adds on registers, on all threads. CPU is the CPU time of our
-//! side in units of its wall time.
+//! side in units of its wall time. PyTorch joins in when `CANDLE_MPS_PYTORCH` names a Python that has
+//! it.
 
-use std::{hint::black_box, time::Instant};
+mod peer;
+
+use std::{cell::RefCell, hint::black_box, time::Instant};
 
 use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, DType, Device, Layout as CandleLayout, Result, Shape, Tensor,
@@ -53,6 +56,7 @@ fn main() {
     if let Err(error) = all(&Bench {
         only,
         limit: limit(),
+        pytorch: peer::for_rows(threads::count()),
     }) {
         eprintln!("{error}");
         std::process::exit(1);
@@ -77,8 +81,8 @@ fn all(bench: &Bench) -> Result<()> {
         bench.limit,
     );
     println!(
-        "{:<32} {:>11} {:>11} {:>6} {:>7} {:>8} {:>6} {:>5}",
-        "", "candle", "ours", "ratio", "spread", "GFLOP/s", "limit", "CPU"
+        "{:<32} {:>11} {:>11} {:>6} {:>7} {:>8} {:>6} {:>5} {:>11} {:>6}",
+        "", "candle", "ours", "ratio", "spread", "GFLOP/s", "limit", "CPU", "pytorch", "ratio"
     );
     for width in [512, 1024, 2048] {
         adapter(bench, 1, width, 8)?;
@@ -403,6 +407,7 @@ struct Bench {
     /// Parts of the names of the rows to run; all when empty.
     only: Vec<String>,
     limit: f64,
+    pytorch: RefCell<Option<peer::PyTorch>>,
 }
 
 /// CPU time of this process, where Linux tells it.
@@ -441,10 +446,12 @@ impl Bench {
             Ok(start.elapsed().as_secs_f64() / group as f64)
         };
         let (mut theirs, mut mine) = (Vec::new(), Vec::new());
+        let mut pytorch = peer::Side::new(&self.pytorch, name);
         let start = Instant::now();
         while theirs.len() < 9 || (start.elapsed().as_secs_f64() < 2. && theirs.len() < 2000) {
             theirs.push(time(&|| candle().map(|x| drop(black_box(x))))?);
             mine.push(time(&|| ours().map(|x| drop(black_box(x))))?);
+            pytorch.sample(group);
         }
         let (before, start) = (cpu_seconds(), Instant::now());
         while start.elapsed().as_secs_f64() < 0.1 {
@@ -463,7 +470,7 @@ impl Bench {
             )
         });
         println!(
-            "{name:<32} {:>8.1} us {:>8.1} us {:>6.2} {:>6.1}% {:>8.0} {:>5.0}% {:>5}",
+            "{name:<32} {:>8.1} us {:>8.1} us {:>6.2} {:>6.1}% {:>8.0} {:>5.0}% {:>5} {}",
             candle * 1e6,
             ours * 1e6,
             candle / ours,
@@ -471,6 +478,7 @@ impl Bench {
             flops / ours / 1e9,
             100. * flops / ours / 1e9 / self.limit,
             cpu.map_or("?".to_owned(), |cpu| format!("{:.2}", cpu / wall)),
+            pytorch.columns(ours),
         );
         Ok(())
     }

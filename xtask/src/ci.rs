@@ -7,12 +7,12 @@ use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, duration, heading};
 use crate::test::Set;
-use crate::{bindings, tables};
+use crate::{bindings, fuzz, tables};
 
 type Action = fn(&Layout) -> Result<Counts, Error>;
 
 /// The steps in order: what fails fast comes first.
-const STEPS: [(&str, Action); 11] = [
+const STEPS: [(&str, Action); 14] = [
     ("format", |layout| format(layout).map(no_tests)),
     ("bindings", |layout| {
         bindings::prepare(layout).map(|_| Counts::default())
@@ -31,6 +31,9 @@ const STEPS: [(&str, Action); 11] = [
     ("test sim", |layout| Ok(Set::Sim.run(layout, &[]))),
     ("test objc", |layout| Ok(Set::Objc.run(layout, &[]))),
     ("test candle", |layout| Ok(Set::Candle.run(layout, &[]))),
+    ("test arm", |layout| Ok(Set::Arm.run(layout, &[]))),
+    ("test asan", |layout| Ok(Set::Asan.run(layout, &[]))),
+    ("fuzz", |layout| fuzz::each(layout, 10)),
     ("test macos", |layout| Ok(Set::Macos.run(layout, &[]))),
 ];
 
@@ -76,6 +79,9 @@ fn no_tests((): ()) -> Counts {
 fn format(layout: &Layout) -> Result<(), Error> {
     Step::cargo(layout.root())
         .args(["fmt", "--all", "--check"])
+        .run()?;
+    Step::cargo(&layout.root().join("fuzz"))
+        .args(["fmt", "--check"])
         .run()?;
     // Not `--all`, which would take in the copies under `.bindings`.
     Step::cargo(&layout.sim())

@@ -73,12 +73,22 @@ pub enum Error {
     #[error("the simulator needs Linux; on a Mac run `cargo test --workspace --features metal`")]
     NotLinux,
 
-    /// There is no compiler for macOS here, and no Debian archive to take one from.
-    #[error(
-        "no compiler for aarch64-apple-darwin: {reason}. Either `rustup target add \
-         aarch64-apple-darwin`, or on a Debian machine: {remedy}"
-    )]
-    NoAppleCompiler { reason: String, remedy: String },
+    /// Programs of another machine are needed, and there is no Debian archive to take them from.
+    #[error("cannot unpack {names}: {reason}. On a Debian machine: {remedy}; elsewhere: {instead}")]
+    NoPackages {
+        names: String,
+        reason: String,
+        remedy: String,
+        instead: &'static str,
+    },
+
+    /// The sanitizer did not report a read behind the end of an allocation.
+    #[error("AddressSanitizer is blind here: it let a read behind an allocation pass")]
+    Blind,
+
+    /// There is no fuzz target of that name.
+    #[error("no fuzz target is called {name}; there are {known}")]
+    NoTarget { name: String, known: String },
 }
 
 impl Error {

@@ -4,12 +4,17 @@
 //! `layout` (where things are), `process` (how programs are run) and `counts` (how tests are
 //! counted).
 
+mod alone;
 mod apple;
+mod arm;
+mod asan;
 mod bindings;
 mod candle;
 mod ci;
 mod counts;
+mod debian;
 mod error;
+mod fuzz;
 mod layout;
 mod macos;
 mod objc;
@@ -56,6 +61,20 @@ enum Command {
         #[arg(last = true, value_name = "TEST ARGUMENTS")]
         filters: Vec<String>,
     },
+    /// Give the CPU ops random arguments, good and bad, under AddressSanitizer
+    ///
+    /// Each target runs for some seconds; the last line is `fuzz: P passed, F failed`. What fails
+    /// is written to a file that `--replay` takes. See `docs/cpu-checks.md`.
+    Fuzz {
+        /// An op; without it, all of them
+        target: Option<String>,
+        /// How long each target runs
+        #[arg(long, default_value_t = 10)]
+        seconds: u32,
+        /// Run the target once, with this file
+        #[arg(long, value_name = "FILE", requires = "target")]
+        replay: Option<std::path::PathBuf>,
+    },
     /// Check everything: formatting, lints, documentation, versions, and `test all`
     ///
     /// All steps run, even after one of them failed. The last line is `ci: P passed, F failed`;
@@ -72,6 +91,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = Layout::find().and_then(|layout| match arguments.command {
         Command::Test { set, filters } => Ok(test::run(&layout, set, &filters)),
+        Command::Fuzz {
+            target,
+            seconds,
+            replay,
+        } => fuzz::run(&layout, target.as_deref(), seconds, replay.as_deref()),
         Command::Ci => Ok(ci::run(&layout)),
         Command::Bindings => bindings::run(&layout),
     });

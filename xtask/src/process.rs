@@ -94,6 +94,15 @@ impl Step {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Whether the program fails and says `why` on standard error.
+    pub fn fails_with(mut self, why: &str) -> Result<bool, Error> {
+        let output = self
+            .command
+            .output()
+            .map_err(|source| self.not_started(source))?;
+        Ok(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(why))
+    }
+
     /// Runs tests: their output is passed on as it comes, and their results are summed.
     ///
     /// A program that fails without a failing test (it does not compile, it crashes) is one
@@ -217,6 +226,19 @@ mod tests {
             2
         );
         assert_eq!(counts("echo hello").failed, 0);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_failure_is_told_from_another() {
+        let step = |script| Step::new("sh", Path::new(".")).args(["-c", script]);
+        assert!(
+            step("echo overflow >&2; exit 1")
+                .fails_with("overflow")
+                .unwrap()
+        );
+        assert!(!step("echo overflow >&2").fails_with("overflow").unwrap());
+        assert!(!step("exit 1").fails_with("overflow").unwrap());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, duration, heading};
-use crate::{candle, macos, objc, sim};
+use crate::{arm, asan, candle, macos, objc, sim};
 
 /// What can be asked for.
 #[derive(Clone, Copy, ValueEnum)]
@@ -22,6 +22,10 @@ pub enum Choice {
     Objc,
     /// Candle's own tests of its Metal backend on the simulator
     Candle,
+    /// The CPU ops as programs for 64-bit Arm, emulated; fewer random cases
+    Arm,
+    /// The CPU ops under AddressSanitizer; fewer random cases
+    Asan,
     /// The GPU path type-checked and linted for macOS; runs no test
     Macos,
     /// All of the above
@@ -35,6 +39,8 @@ pub enum Set {
     Sim,
     Objc,
     Candle,
+    Arm,
+    Asan,
     Macos,
 }
 
@@ -46,8 +52,18 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
         Some(Choice::Sim) => &[Set::Sim],
         Some(Choice::Objc) => &[Set::Objc],
         Some(Choice::Candle) => &[Set::Candle],
+        Some(Choice::Arm) => &[Set::Arm],
+        Some(Choice::Asan) => &[Set::Asan],
         Some(Choice::Macos) => &[Set::Macos],
-        Some(Choice::All) => &[Set::Fast, Set::Sim, Set::Objc, Set::Candle, Set::Macos],
+        Some(Choice::All) => &[
+            Set::Fast,
+            Set::Sim,
+            Set::Objc,
+            Set::Candle,
+            Set::Arm,
+            Set::Asan,
+            Set::Macos,
+        ],
     };
     let total: Counts = sets.iter().map(|set| set.run(layout, filters)).sum();
     if sets.len() > 1 {
@@ -71,12 +87,14 @@ impl Set {
                 objc::SUITE.run(layout, filters).and_then(some),
             ),
             Self::Candle => ("candle", candle::SUITE.run(layout, filters).and_then(some)),
+            Self::Arm => ("arm", arm::run(layout, filters).and_then(some)),
+            Self::Asan => ("asan", asan::run(layout, filters).and_then(some)),
             Self::Macos => ("macos", macos::run(layout).map(|()| Counts::default())),
         };
         let counts = Counts::of(result);
         eprintln!("\n   {name} took {}", duration(start.elapsed()));
         match self {
-            Self::Fast | Self::Sim => println!("{name}: {counts}"),
+            Self::Fast | Self::Sim | Self::Arm | Self::Asan => println!("{name}: {counts}"),
             Self::Objc | Self::Candle => println!("{name}: {}", counts.with_skipped()),
             Self::Macos if counts.failed == 0 => println!("{name}: no errors"),
             Self::Macos => println!("{name}: failed"),

@@ -89,7 +89,11 @@ impl<'a> Input<'a> {
     /// A good dimension: around the lengths of vectors and tiles.
     pub fn size(&mut self) -> usize {
         let byte = usize::from(self.byte());
-        if byte < 200 { byte % 10 } else { byte - 190 }
+        if byte < 240 {
+            byte % 10
+        } else {
+            (byte - 238) * 4
+        }
     }
 
     /// Dimensions, `least` to 4 of them.

@@ -114,7 +114,12 @@ fn check_targets<T: Element>(
     ignored: Option<u32>,
 ) -> Result<()> {
     // Not `x.count`: rows without classes have targets as well.
-    let rows = layout.dims()[..layout.rank() - 1].iter().product();
+    // Without any classes, dimensions may be so large that their product does not fit; no slice of
+    // targets is as long as what they saturate to.
+    let dims = &layout.dims()[..layout.rank() - 1];
+    let rows = dims
+        .iter()
+        .fold(1usize, |rows, dim| rows.saturating_mul(*dim));
     check_vector(op, "targets", rows, targets)?;
     let bad = |&target: &u32| target as usize >= x.width && Some(target) != ignored;
     match targets.iter().position(bad) {
@@ -293,6 +298,14 @@ mod tests {
             cross_entropy::<f32>(&[], &none, &[], None).unwrap().loss,
             0.
         );
+    }
+
+    /// `count` does not multiply what a zero makes empty; neither may the number of targets.
+    #[test]
+    fn dimensions_beyond_the_address_space_without_classes() {
+        let dims = [1 << 62, 8, 0];
+        let layout = Layout::contiguous(&dims).expect("an empty layout");
+        assert!(cross_entropy::<f32>(&[], &layout, &[], None).is_err());
     }
 
     #[test]

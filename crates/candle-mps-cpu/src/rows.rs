@@ -64,6 +64,18 @@ impl<'a, T: Element> Rows<'a, T> {
     /// The lines along `axis`, which exists; the layout has been checked against `x`.
     pub fn new(x: &'a [T], layout: &Layout, axis: usize) -> Self {
         let dims = layout.dims();
+        if layout.count() == 0 {
+            // Dimensions beside a zero are unbounded; there is nothing to multiply them for.
+            return Self {
+                x,
+                width: dims[axis],
+                step: layout.stride(axis),
+                count: 0,
+                offset: 0,
+                inner: (1, 0),
+                outer: Vec::new(),
+            };
+        }
         let mut merged: Option<(usize, usize)> = None;
         let mut outer = Vec::new();
         let mut count = 1;
@@ -85,7 +97,7 @@ impl<'a, T: Element> Rows<'a, T> {
             x,
             width: dims[axis],
             step: layout.stride(axis),
-            count: if layout.count() == 0 { 0 } else { count },
+            count,
             offset: layout.offset(),
             inner: merged.unwrap_or((1, 0)),
             outer,

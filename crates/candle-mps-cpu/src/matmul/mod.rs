@@ -403,11 +403,13 @@ fn folds<T: Element>(a: &Stack<'_, T>, dims: &[usize]) -> bool {
         return false;
     }
     let rank = a.layout.rank();
-    let mut expected = a.layout.stride(rank - 2) * a.rows;
+    // Strides of dimensions of size 1 may be anything, so the products may not fit: wrapped, they
+    // are no stride of a checked layout unless they are the right one.
+    let mut expected = a.layout.stride(rank - 2).wrapping_mul(a.rows);
     (0..rank - 2).rev().all(|axis| {
         let dim = a.layout.dims()[axis];
         let fits = dim == 1 || a.layout.stride(axis) == expected;
-        expected *= dim;
+        expected = expected.wrapping_mul(dim);
         fits
     })
 }
@@ -426,6 +428,10 @@ pub struct PackedB<T: Factor> {
 #[derive(Debug, Clone)]
 enum Packed<R> {
     Wide(Vec<R>),
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        allow(dead_code, reason = "only AVX-512 multiplies pairs")
+    )]
     Pairs(Vec<u32>),
 }
 

@@ -179,6 +179,10 @@ fn pair(low: bf16, high: bf16) -> u32 {
 }
 
 /// Packs a block of A as pairs; `pairs` counts pairs along k, of which the last may lack its second.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AVX-512 multiplies pairs")
+)]
 #[inline(always)]
 pub(crate) fn pair_rows(
     a: Mat<'_, bf16>,

@@ -247,6 +247,25 @@ fn activations_at_the_ends() {
     }
 }
 
+/// The stride of a dimension of size 1 is never taken, whatever it is.
+#[test]
+fn a_stride_that_no_step_takes_may_be_anything() {
+    let (a_dims, b_dims) = ([2, 1, 3], [2, 3, 1]);
+    let far = [3, usize::MAX, 1];
+    let a_layout = Layout::new(&a_dims, &far, 0).expect("a layout");
+    let b_layout = Layout::contiguous(&b_dims).expect("a layout");
+    let (a, b) = ([1f32, 2., 3., 4., 5., 6.], [1f32; 6]);
+    let mut out = [0f32; 2];
+    matmul(
+        (&a, &a_layout),
+        (&b, &b_layout),
+        &Options::default(),
+        &mut out,
+    )
+    .expect("a product");
+    assert_eq!(out, [6., 15.]);
+}
+
 #[test]
 fn refusals_name_the_argument() {
     let x = [0f32; 24];

@@ -1,7 +1,7 @@
 //! Layer norm along the last axis: yᵢ = (xᵢ − μ) / √(σ² + ε) · wᵢ + bᵢ.
 //! <https://arxiv.org/abs/1607.06450>
 //!
-//! The variance takes a second pass, over the differences from the mean: the shorter E[x²] − μ² loses
+//! The variance takes a second pass, over the differences from the mean: the shorter E(x²) − μ² loses
 //! all its digits, and may come out negative, where the mean is much larger than the spread.
 
 use std::ops::Range;

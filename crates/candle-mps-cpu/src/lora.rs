@@ -37,15 +37,15 @@ pub struct Base<'a, T> {
 /// Where gradients go; those that are not wanted are not computed. Each is row-major and is overwritten.
 #[derive(Debug, Default)]
 pub struct Gradients<'a, T> {
-    /// [rows, in]
+    /// `[rows, in]`
     pub x: Option<&'a mut [T]>,
-    /// [in, out]
+    /// `[in, out]`
     pub w: Option<&'a mut [T]>,
-    /// [in, r]
+    /// `[in, r]`
     pub a: Option<&'a mut [T]>,
-    /// [r, out]
+    /// `[r, out]`
     pub b: Option<&'a mut [T]>,
-    /// [out]
+    /// `[out]`
     pub bias: Option<&'a mut [T]>,
 }
 

@@ -26,11 +26,11 @@ use crate::{
 /// Where gradients go, row-major; each is overwritten.
 #[derive(Debug)]
 pub struct Gradients<'a, T> {
-    /// [batch, heads, queries, size]
+    /// `[batch, heads, queries, size]`
     pub q: &'a mut [T],
-    /// [batch, kv heads, keys, size]
+    /// `[batch, kv heads, keys, size]`
     pub k: &'a mut [T],
-    /// [batch, kv heads, keys, width]
+    /// `[batch, kv heads, keys, width]`
     pub v: &'a mut [T],
 }
 

@@ -53,11 +53,11 @@ impl<T> Default for Options<'_, T> {
 /// Q, K and V.
 #[derive(Debug, Clone, Copy)]
 pub struct Operands<'a, T> {
-    /// [batch, heads, queries, size]
+    /// `[batch, heads, queries, size]`
     pub q: (&'a [T], Layout<'a>),
-    /// [batch, kv heads, keys, size]
+    /// `[batch, kv heads, keys, size]`
     pub k: (&'a [T], Layout<'a>),
-    /// [batch, kv heads, keys, width]
+    /// `[batch, kv heads, keys, width]`
     pub v: (&'a [T], Layout<'a>),
 }
 

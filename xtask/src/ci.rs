@@ -33,7 +33,7 @@ const STEPS: [(&str, Action); 14] = [
     ("test candle", |layout| Ok(Set::Candle.run(layout, &[]))),
     ("test arm", |layout| Ok(Set::Arm.run(layout, &[]))),
     ("test asan", |layout| Ok(Set::Asan.run(layout, &[]))),
-    ("fuzz", |layout| fuzz::each(layout, 10)),
+    ("fuzz", |layout| fuzz::each(layout)),
     ("test macos", |layout| Ok(Set::Macos.run(layout, &[]))),
 ];
 

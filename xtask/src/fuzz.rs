@@ -24,12 +24,13 @@ const FLAGS: &str = "-Zsanitizer=address\x1f-Cpasses=sancov-module\
 pub fn run(
     layout: &Layout,
     target: Option<&str>,
-    seconds: u32,
+    seconds: Option<u32>,
     replay: Option<&Path>,
 ) -> Result<bool, Error> {
+    let search = seconds.map_or_else(Search::always_the_same, Search::lasting);
     let counts = match (target, replay) {
-        (None, _) => each(layout, seconds)?,
-        (Some(target), None) => Fuzzer::build(layout)?.targets(Some(target), seconds)?,
+        (target, None) => Fuzzer::build(layout)?.targets(target, &search)?,
+        (None, Some(_)) => Fuzzer::build(layout)?.targets(None, &search)?,
         (Some(target), Some(file)) => {
             let fuzzer = Fuzzer::build(layout)?;
             fuzzer.known(target)?;
@@ -43,8 +44,34 @@ pub fn run(
 }
 
 /// Runs all targets; each counts as one test.
-pub fn each(layout: &Layout, seconds: u32) -> Result<Counts, Error> {
-    Fuzzer::build(layout)?.targets(None, seconds)
+pub fn each(layout: &Layout) -> Result<Counts, Error> {
+    Fuzzer::build(layout)?.targets(None, &Search::always_the_same())
+}
+
+/// How inputs are looked for: with the same seed, end and corpus, a run is the same.
+struct Search {
+    seed: u32,
+    /// libFuzzer's option that ends it.
+    end: String,
+}
+
+impl Search {
+    /// About ten seconds, and the same at every run: a finding of CI must be one of the change.
+    fn always_the_same() -> Self {
+        Self {
+            seed: 1,
+            end: "-runs=800".to_owned(),
+        }
+    }
+
+    /// So many seconds from a seed of its own.
+    fn lasting(seconds: u32) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            seed: now.map_or(1, |time| time.subsec_nanos()),
+            end: format!("-max_total_time={seconds}"),
+        }
+    }
 }
 
 const PASSED: Counts = Counts {
@@ -92,34 +119,30 @@ impl Fuzzer {
         })
     }
 
-    fn targets(&self, only: Option<&str>, seconds: u32) -> Result<Counts, Error> {
+    fn targets(&self, only: Option<&str>, search: &Search) -> Result<Counts, Error> {
         if let Some(target) = only {
             self.known(target)?;
         }
         let chosen = self.targets.iter().map(String::as_str);
         let mut counts = Counts::default();
         for target in chosen.filter(|target| only.is_none_or(|only| only == *target)) {
-            counts += Counts::of(self.search(target, seconds).map(|()| PASSED));
+            counts += Counts::of(self.search(target, search).map(|()| PASSED));
         }
         Ok(counts)
     }
 
     /// Looks for an input that fails.
-    fn search(&self, target: &str, seconds: u32) -> Result<(), Error> {
-        heading(&format!("fuzz: {target}, {seconds} s"));
+    fn search(&self, target: &str, search: &Search) -> Result<(), Error> {
+        heading(&format!("fuzz: {target}"));
         let corpus = self.folder.join("corpus").join(target);
         let artifacts = self.folder.join("artifacts");
         for folder in [&corpus, &artifacts] {
             fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
         }
         let prefix = format!("-artifact_prefix={}/{target}-", artifacts.display());
-        // Chosen here, so that it is shown: with it and the same corpus, a run is the same.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let seed = now.map_or(1, |time| time.subsec_nanos());
         let found = self
             .step(target)
-            .args([format!("-seed={seed}")])
-            .args([format!("-max_total_time={seconds}"), prefix])
+            .args([format!("-seed={}", search.seed), search.end.clone(), prefix])
             .args(["-max_len=512", "-len_control=0", "-timeout=20"])
             .args(["-rss_limit_mb=4096"])
             .args(["-verbosity=0", "-print_funcs=0", "-print_final_stats=1"])

@@ -63,14 +63,15 @@ enum Command {
     },
     /// Give the CPU ops random arguments, good and bad, under AddressSanitizer
     ///
-    /// Each target runs for some seconds; the last line is `fuzz: P passed, F failed`. What fails
+    /// The last line is `fuzz: P passed, F failed`. What fails
     /// is written to a file that `--replay` takes. See `docs/cpu-checks.md`.
     Fuzz {
         /// An op; without it, all of them
         target: Option<String>,
-        /// How long each target runs
-        #[arg(long, default_value_t = 10)]
-        seconds: u32,
+        /// Run each target for so long, from a new seed; without it, 800 inputs that are the same
+        /// at every run, as in CI
+        #[arg(long)]
+        seconds: Option<u32>,
         /// Run the target once, with this file
         #[arg(long, value_name = "FILE", requires = "target")]
         replay: Option<std::path::PathBuf>,

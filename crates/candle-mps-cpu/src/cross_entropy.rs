@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use crate::{
     Element, Error, Layout, Real, Result, V,
+    layout::product,
     rows::{Rows, check_vector, first, last_axis, vectors},
     simd::{Simd, Vector, WithSimd, exp, isa},
     threads,
@@ -114,12 +115,7 @@ fn check_targets<T: Element>(
     ignored: Option<u32>,
 ) -> Result<()> {
     // Not `x.count`: rows without classes have targets as well.
-    // Without any classes, dimensions may be so large that their product does not fit; no slice of
-    // targets is as long as what they saturate to.
-    let dims = &layout.dims()[..layout.rank() - 1];
-    let rows = dims
-        .iter()
-        .fold(1usize, |rows, dim| rows.saturating_mul(*dim));
+    let rows = product(&layout.dims()[..layout.rank() - 1]);
     check_vector(op, "targets", rows, targets)?;
     let bad = |&target: &u32| target as usize >= x.width && Some(target) != ignored;
     match targets.iter().position(bad) {

@@ -88,7 +88,7 @@ impl<'a> Layout<'a> {
     pub fn stride(&self, axis: usize) -> usize {
         match self.strides {
             Some(strides) => strides.get(axis).copied().unwrap_or(0),
-            None if axis < self.dims.len() => self.dims[axis + 1..].iter().product(),
+            None if axis < self.dims.len() => product(&self.dims[axis + 1..]),
             None => 0,
         }
     }
@@ -169,6 +169,13 @@ impl<'a> Layout<'a> {
         }
         Ok(())
     }
+}
+
+/// The product of some dimensions of a layout. Beside a zero they are unbounded, and it saturates:
+/// nothing is ever addressed by it then.
+pub(crate) fn product(dims: &[usize]) -> usize {
+    dims.iter()
+        .fold(1, |product, dim| product.saturating_mul(*dim))
 }
 
 fn count(dims: &[usize]) -> Result<usize> {

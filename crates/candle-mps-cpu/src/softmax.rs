@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::{
     Element, Error, Layout, Real, Result, V,
+    layout::product,
     rows::{Rows, TILE, first, vectors},
     simd::{Isa, Simd, Vector, WithSimd, exp, isa},
     threads,
@@ -358,7 +359,7 @@ fn each_line<T: Element, L: Line<T>>(
     line: L,
 ) {
     let width = x.width;
-    let inner: usize = layout.dims()[axis + 1..].iter().product();
+    let inner = product(&layout.dims()[axis + 1..]);
     let parts = threads::parts(out.len(), LEAST).min(x.count.max(1));
     if out.is_empty() {
         return;
@@ -576,6 +577,18 @@ mod tests {
     }
 
     each_type!(forward gradients);
+
+    /// Dimensions beside a zero may be of any size; nothing is multiplied for them.
+    #[test]
+    fn dimensions_beyond_the_address_space_without_elements() {
+        for dims in [[1 << 62, 8, 0], [0, 1 << 62, 8], [8, 0, 1 << 62]] {
+            let layout = Layout::contiguous(&dims).expect("an empty layout");
+            for axis in 0..3 {
+                softmax::<f32>(&[], &layout, axis, &Options::default(), &mut [])
+                    .expect("an empty result");
+            }
+        }
+    }
 
     #[test]
     fn unusual_rows() {

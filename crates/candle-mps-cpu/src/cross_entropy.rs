@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::{
     Element, Error, Layout, Real, Result, V,
     layout::product,
-    rows::{Rows, check_vector, first, last_axis, vectors},
+    rows::{Rows, check_vector, first, last_axis, max_of_four, sum_of_four, vectors},
     simd::{Simd, Vector, WithSimd, exp, isa},
     threads,
 };
@@ -164,8 +164,7 @@ fn log_sum<T: Element, S: Simd>(s: S, x: &[T]) -> (T::Acc, T::Acc) {
     vectors!(n, lanes, |at, len, k| {
         largest[k] = T::get(s, &x[at..at + len], lowest).max(largest[k]);
     });
-    let [a, b, c, d] = largest;
-    let largest = a.max(b).max(c.max(d)).reduce_max();
+    let largest = max_of_four(largest);
     let base = splat(largest);
     let mut sums = [splat(T::Acc::ZERO); 4];
     vectors!(n, lanes, |at, len, k| {
@@ -177,8 +176,7 @@ fn log_sum<T: Element, S: Simd>(s: S, x: &[T]) -> (T::Acc, T::Acc) {
                 e
             };
     });
-    let [a, b, c, d] = sums;
-    (largest, ((a + b) + (c + d)).reduce_add().ln())
+    (largest, sum_of_four(sums).ln())
 }
 
 struct Backward<'a, T: Element> {

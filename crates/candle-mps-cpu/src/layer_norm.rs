@@ -8,8 +8,7 @@ use std::ops::Range;
 
 use crate::{
     Element, Layout, Real, Result, V,
-    rms_norm::check_eps,
-    rows::{Rows, check_vector, first, last_axis, sums, vectors},
+    rows::{Rows, check_eps, check_vector, first, last_axis, sum_of_four, sums, vectors},
     simd::{Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -147,8 +146,7 @@ impl<T: Element> WithSimd for Forward<'_, T> {
                 let d = difference::<T, S>(s, &x[at..at + len], mean);
                 squares[k] = d.mul_add(d, squares[k]);
             });
-            let [a, b, c, d] = squares;
-            let r = inverse(((a + b) + (c + d)).reduce_add(), n, self.eps);
+            let r = inverse(sum_of_four(squares), n, self.eps);
             let (mean, r) = (V::<T::Acc, S>::splat(s, mean), V::<T::Acc, S>::splat(s, r));
             match (self.weight, self.bias) {
                 (None, None) => vectors!(n, lanes, |at, len, _k| {
@@ -195,8 +193,7 @@ fn mean<T: Element, S: Simd>(s: S, x: &[T]) -> T::Acc {
     vectors!(x.len(), V::<T::Acc, S>::LANES, |at, len, k| {
         sums[k] = sums[k] + T::get(s, &x[at..at + len], zero);
     });
-    let [a, b, c, d] = sums;
-    ((a + b) + (c + d)).reduce_add() / T::Acc::from_f64(x.len() as f64)
+    sum_of_four(sums) / T::Acc::from_f64(x.len() as f64)
 }
 
 /// At most a vector of x − mean; 0 for missing elements.
@@ -277,12 +274,9 @@ fn row_backward<T: Element, S: Simd, const SUMS: bool>(
         products[k] = d.mul_add(h, products[k]);
     });
     let count = T::Acc::from_f64(n as f64);
-    let [a, b, c, d] = squares;
-    let r = inverse(((a + b) + (c + d)).reduce_add(), n, eps);
-    let [a, b, c, d] = sums;
-    let shift = splat(((a + b) + (c + d)).reduce_add() / count);
-    let [a, b, c, d] = products;
-    let factor = splat(zero - ((a + b) + (c + d)).reduce_add() / count * r);
+    let r = inverse(sum_of_four(squares), n, eps);
+    let shift = splat(sum_of_four(sums) / count);
+    let factor = splat(zero - sum_of_four(products) / count * r);
     let (mean, r) = (splat(mean), splat(r));
     let (dw, db) = if SUMS {
         total.split_at_mut(n)

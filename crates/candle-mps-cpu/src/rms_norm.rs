@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use crate::{
-    Element, Error, Layout, Real, Result, V,
-    rows::{Rows, check_vector, last_axis, sums, vectors},
+    Element, Layout, Real, Result, V,
+    rows::{Rows, check_eps, check_vector, last_axis, sum_of_four, sums, vectors},
     simd::{Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -100,18 +100,6 @@ pub fn rms_norm_backward<T: Element>(
     Ok(())
 }
 
-pub(crate) fn check_eps(op: &'static str, eps: f64) -> Result<()> {
-    if eps >= 0. {
-        return Ok(());
-    }
-    Err(Error::Option {
-        op,
-        argument: "eps",
-        got: eps,
-        remedy: "pass 0 or a small positive number",
-    })
-}
-
 struct Forward<'a, T: Element> {
     x: &'a Rows<'a, T>,
     weight: Option<&'a [T]>,
@@ -142,8 +130,7 @@ fn inverse<T: Element, S: Simd>(s: S, x: &[T], eps: T::Acc) -> T::Acc {
         let x = T::get(s, &x[at..at + len], zero);
         squares[k] = x.mul_add(x, squares[k]);
     });
-    let [a, b, c, d] = squares;
-    let mean = ((a + b) + (c + d)).reduce_add() / T::Acc::from_f64(x.len() as f64);
+    let mean = sum_of_four(squares) / T::Acc::from_f64(x.len() as f64);
     T::Acc::ONE / (mean + eps).sqrt()
 }
 
@@ -230,11 +217,9 @@ fn row_backward<T: Element, S: Simd, const WEIGHT: bool>(
         products[k] = x.mul_add(h, products[k]);
     });
     let count = T::Acc::from_f64(n as f64);
-    let [a, b, c, d] = squares;
-    let mean = ((a + b) + (c + d)).reduce_add() / count;
+    let mean = sum_of_four(squares) / count;
     let r = T::Acc::ONE / (mean + eps).sqrt();
-    let [a, b, c, d] = products;
-    let shift = ((a + b) + (c + d)).reduce_add() / count * r * r;
+    let shift = sum_of_four(products) / count * r * r;
     let (r, shift) = (splat(r), splat(zero - shift));
     vectors!(n, lanes, |at, len, _k| {
         let x = T::get(s, &x[at..at + len], zero);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     Element, Error, Layout, Real, Result, V,
-    simd::{MAX_LANES, Simd},
+    simd::{MAX_LANES, Simd, Vector},
     threads,
 };
 
@@ -42,6 +42,18 @@ pub(crate) fn first<R: Real, S: Simd>(s: S, v: V<R, S>, len: usize, fill: R) -> 
     let mut all = [R::ZERO; MAX_LANES];
     R::store(s, v, &mut all);
     R::load_part(s, &all[..len], fill)
+}
+
+/// The sum of all elements of the four accumulators of [`vectors`], pairwise.
+#[inline(always)]
+pub(crate) fn sum_of_four<S: Simd, X: Vector<S>>([a, b, c, d]: [X; 4]) -> X::Scalar {
+    ((a + b) + (c + d)).reduce_add()
+}
+
+/// The largest element of the four accumulators of [`vectors`].
+#[inline(always)]
+pub(crate) fn max_of_four<S: Simd, X: Vector<S>>([a, b, c, d]: [X; 4]) -> X::Scalar {
+    a.max(b).max(c.max(d)).reduce_max()
 }
 
 /// The lines of an operand along one axis, numbered in row-major order of the other axes.
@@ -186,6 +198,19 @@ pub(crate) fn check_vector<T>(
             got,
         })
     }
+}
+
+/// Refuses the ε of a norm that is negative or NaN.
+pub(crate) fn check_eps(op: &'static str, eps: f64) -> Result<()> {
+    if eps >= 0. {
+        return Ok(());
+    }
+    Err(Error::Option {
+        op,
+        argument: "eps",
+        got: eps,
+        remedy: "pass 0 or a small positive number",
+    })
 }
 
 /// How many blocks of rows at most are summed up on their own; see [`sums`].

@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::{
     Element, Error, Layout, Real, Result, V,
     layout::product,
-    rows::{Rows, TILE, first, vectors},
+    rows::{Rows, TILE, first, max_of_four, sum_of_four, vectors},
     simd::{Isa, Simd, Vector, WithSimd, exp, isa},
     threads,
 };
@@ -229,8 +229,7 @@ impl<R: Real> Forward<R> {
             // NaN is passed over here, and comes in again with the exponentials.
             largest[k] = input.get(s, at, len).max(largest[k]);
         });
-        let [a, b, c, d] = largest;
-        let largest = a.max(b).max(c.max(d)).reduce_max();
+        let largest = max_of_four(largest);
         let hidden = |(x, mask): (&T, &T)| {
             let v = x.to_acc() * self.scale;
             (if MASKED { v + mask.to_acc() } else { v }) == R::NEG_INFINITY
@@ -254,8 +253,7 @@ impl<R: Real> Forward<R> {
                 T::put(s, e, &mut out[at..at + len]);
             }
         });
-        let [a, b, c, d] = sums;
-        let sum = ((a + b) + (c + d)).reduce_add();
+        let sum = sum_of_four(sums);
 
         match self.kind {
             Kind::Plain => {
@@ -333,8 +331,7 @@ impl<T: Element> Line<T> for Backward<T::Acc> {
                 Kind::Log => sums[k] + g,
             };
         });
-        let [a, b, c, d] = sums;
-        let sum = splat(((a + b) + (c + d)).reduce_add());
+        let sum = splat(sum_of_four(sums));
         let scale = splat(self.scale);
         vectors!(n, lanes, |at, len, _k| {
             let g = T::get(s, &grad[at..at + len], zero);

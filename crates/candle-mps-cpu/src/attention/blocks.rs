@@ -6,6 +6,7 @@ use super::Problem;
 use crate::{
     Element, Real, V,
     matmul::{Buffer, Factor, Mat, Scratch, pack, product::multiply},
+    rows::{max_of_four, sum_of_four},
     simd::{
         Simd, Vector, exp,
         gemm::{Block, a_stride, depth},
@@ -228,8 +229,7 @@ pub(super) fn weigh<R: Real, S: Simd>(s: S, scores: &mut [R], largest: &mut R, t
             *most = x.max(*most);
         }
     }
-    let [a, b, c, d] = most;
-    let most = a.max(b).max(c.max(d)).reduce_max();
+    let most = max_of_four(most);
     let before = *largest;
     if most > before {
         *largest = most;
@@ -256,8 +256,7 @@ pub(super) fn weigh<R: Real, S: Simd>(s: S, scores: &mut [R], largest: &mut R, t
             }
         }
     }
-    let [a, b, c, d] = sums;
-    let sum = ((a + b) + (c + d)).reduce_add();
+    let sum = sum_of_four(sums);
     let factor = if *largest == before {
         R::ONE
     } else {

@@ -1,13 +1,10 @@
 //! AVX2 with FMA and F16C: 8 f32 or 4 f64.
 
-use std::{
-    arch::x86_64::*,
-    ops::{Add, Div, Mul, Sub},
-};
+use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Simd, Vector, WithSimd};
+use super::{Simd, Vector, WithSimd, vector::operators};
 
 /// This machine has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -126,38 +123,7 @@ macro_rules! vector {
     ($v:ident, $raw:ident, $t:ident, $lanes:literal, $set1:ident, $add:ident, $sub:ident, $mul:ident,
      $div:ident, $fmadd:ident, $max:ident, $min:ident, $sqrt:ident, $round:ident, $cmp:ident,
      $blend:ident, $low:ident, $high:ident, $halves:ident) => {
-        impl Add for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($add(self.0, other.0)) }
-            }
-        }
-        impl Sub for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($sub(self.0, other.0)) }
-            }
-        }
-        impl Mul for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($mul(self.0, other.0)) }
-            }
-        }
-        impl Div for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($div(self.0, other.0)) }
-            }
-        }
+        operators!($v: Add add $add, Sub sub $sub, Mul mul $mul, Div div $div);
         impl Vector<Avx2> for $v {
             type Scalar = $t;
             type Mask = $raw;

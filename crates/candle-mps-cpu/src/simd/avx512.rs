@@ -1,13 +1,10 @@
 //! AVX-512: 16 f32 or 8 f64. The end of a row is loaded and stored under a mask.
 
-use std::{
-    arch::x86_64::*,
-    ops::{Add, Div, Mul, Sub},
-};
+use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{Simd, Vector, WithSimd};
+use super::{Simd, Vector, WithSimd, vector::operators};
 
 /// This machine has AVX-512 F, BW, DQ and VL (and AVX2, FMA and F16C).
 #[derive(Debug, Clone, Copy)]
@@ -214,38 +211,7 @@ macro_rules! vector {
      $div:ident, $fmadd:ident, $max:ident, $min:ident, $sqrt:ident, $round:ident, $scalef:ident,
      $cmp:ident, $blend:ident, $reduce_add:ident, $reduce_max:ident, $permute:ident, $index:ident,
      $low:ident, $high:ident) => {
-        impl Add for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($add(self.0, other.0)) }
-            }
-        }
-        impl Sub for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($sub(self.0, other.0)) }
-            }
-        }
-        impl Mul for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($mul(self.0, other.0)) }
-            }
-        }
-        impl Div for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                // SAFETY: the vector proves the features.
-                unsafe { Self($div(self.0, other.0)) }
-            }
-        }
+        operators!($v: Add add $add, Sub sub $sub, Mul mul $mul, Div div $div);
         impl Vector<Avx512> for $v {
             type Scalar = $t;
             type Mask = $mask;

@@ -1,13 +1,10 @@
 //! NEON: 4 f32 or 2 f64. Every aarch64 has it.
 
-use std::{
-    arch::{aarch64::*, asm},
-    ops::{Add, Div, Mul, Sub},
-};
+use std::arch::{aarch64::*, asm};
 
 use half::{bf16, f16};
 
-use super::{Simd, Vector, WithSimd};
+use super::{Simd, Vector, WithSimd, vector::operators};
 
 /// NEON is part of aarch64.
 #[derive(Debug, Clone, Copy)]
@@ -125,38 +122,7 @@ macro_rules! vector {
      $sum:ident, $largest:ident, $to_int:ident, $add_int:ident, $dup_int:ident, $shift:ident,
      $half:ident, $sub_int:ident, $cast:ident, $bias:literal, $mantissa:literal, $even:ident, $odd:ident,
      $low:ident, $high:ident) => {
-        impl Add for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn add(self, other: Self) -> Self {
-                // SAFETY: NEON is part of the target.
-                unsafe { Self($add(self.0, other.0)) }
-            }
-        }
-        impl Sub for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn sub(self, other: Self) -> Self {
-                // SAFETY: NEON is part of the target.
-                unsafe { Self($sub(self.0, other.0)) }
-            }
-        }
-        impl Mul for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn mul(self, other: Self) -> Self {
-                // SAFETY: NEON is part of the target.
-                unsafe { Self($mul(self.0, other.0)) }
-            }
-        }
-        impl Div for $v {
-            type Output = Self;
-            #[inline(always)]
-            fn div(self, other: Self) -> Self {
-                // SAFETY: NEON is part of the target.
-                unsafe { Self($div(self.0, other.0)) }
-            }
-        }
+        operators!($v: Add add $add, Sub sub $sub, Mul mul $mul, Div div $div);
         impl Vector<Neon> for $v {
             type Scalar = $t;
             type Mask = $mask;

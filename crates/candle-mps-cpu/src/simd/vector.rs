@@ -162,3 +162,20 @@ fn filled<T: Copy>(src: &[T], fill: T) -> [T; MAX_LANES] {
     whole[..len].copy_from_slice(&src[..len]);
     whole
 }
+
+/// `+`, `-`, `*` and `/` of a vector around a vendor's vector, each by an intrinsic.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! operators {
+    ($v:ident: $($operator:ident $method:ident $intrinsic:ident),+) => {$(
+        impl std::ops::$operator for $v {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                // SAFETY: the vector proves the features of its instruction set.
+                unsafe { Self($intrinsic(self.0, other.0)) }
+            }
+        }
+    )+};
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use operators;

@@ -436,7 +436,7 @@ define_class!(
             &self,
             descriptor: Option<&SimComputePassDescriptor>,
         ) -> Option<Retained<SimComputeEncoder>> {
- let descriptor = given(descriptor, "computeCommandEncoderWithDescriptor:", "descriptor");
+            let descriptor = given(descriptor, "computeCommandEncoderWithDescriptor:", "descriptor");
             self.open("computeCommandEncoderWithDescriptor:", Kind::ConcurrentCompute);
             Some(SimComputeEncoder::new(self, descriptor.dispatch()))
         }
@@ -452,19 +452,19 @@ define_class!(
 
         #[unsafe(method(encodeWaitForEvent:value:))]
         fn encode_wait(&self, event: Option<&AnyObject>, value: u64) {
- let event = given(event, "encodeWaitForEvent:value:", "event");
+            let event = given(event, "encodeWaitForEvent:value:", "event");
             self.encode_event("encodeWaitForEvent:value:", event, value, Item::Wait);
         }
 
         #[unsafe(method(encodeSignalEvent:value:))]
         fn encode_signal(&self, event: Option<&AnyObject>, value: u64) {
- let event = given(event, "encodeSignalEvent:value:", "event");
+            let event = given(event, "encodeSignalEvent:value:", "event");
             self.encode_event("encodeSignalEvent:value:", event, value, Item::Signal);
         }
 
         #[unsafe(method(useResidencySet:))]
         fn use_residency_set(&self, set: Option<&AnyObject>) {
- let set = given(set, "useResidencySet:", "set");
+            let set = given(set, "useResidencySet:", "set");
             self.core().keep(set);
         }
 

@@ -422,7 +422,7 @@ define_class!(
 
         #[unsafe(method(setConstantValue:type:withName:))]
         fn set_named(&self, value: *const c_void, kind: MTLDataType, name: Option<&NSString>) {
- let name = given(name, "setConstantValue:type:withName:", "name");
+            let name = given(name, "setConstantValue:type:withName:", "name");
             // SAFETY: the method's contract: a value of that type.
             let bytes = unsafe { constant_bytes(value, kind) };
             lock(&self.ivars().by_name).insert(name.to_string(), (kind, bytes));

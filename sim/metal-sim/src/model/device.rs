@@ -152,7 +152,7 @@ define_class!(
             &self,
             handle: Option<&SimSharedEventHandle>,
         ) -> Option<Retained<SimSharedEvent>> {
- let handle = given(handle, "newSharedEventWithHandle:", "handle");
+            let handle = given(handle, "newSharedEventWithHandle:", "handle");
             Some(handle.event().retain())
         }
 
@@ -190,7 +190,7 @@ define_class!(
 
         #[unsafe(method_id(newHeapWithDescriptor:))]
         fn new_heap(&self, descriptor: Option<&SimHeapDescriptor>) -> Option<Retained<SimHeap>> {
- let descriptor = given(descriptor, "newHeapWithDescriptor:", "descriptor");
+            let descriptor = given(descriptor, "newHeapWithDescriptor:", "descriptor");
             SimHeap::new(self, descriptor)
         }
 
@@ -209,7 +209,7 @@ define_class!(
             descriptor: Option<&descriptors::SimResidencySetDescriptor>,
             _error: *mut *mut NSError,
         ) -> Option<Retained<SimResidencySet>> {
- let descriptor = given(descriptor, "newResidencySetWithDescriptor:error:", "descriptor");
+            let descriptor = given(descriptor, "newResidencySetWithDescriptor:error:", "descriptor");
             Some(SimResidencySet::new(self, descriptor.label_text()))
         }
 

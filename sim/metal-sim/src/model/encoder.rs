@@ -217,13 +217,13 @@ macro_rules! encoder_class {
 
                 #[unsafe(method(updateFence:))]
                 fn update_fence(&self, fence: Option<&$crate::model::fence::SimFence>) {
- let fence = $crate::model::given(fence, "updateFence:", "fence");
+                    let fence = $crate::model::given(fence, "updateFence:", "fence");
                     self.$encoder().update(fence);
                 }
 
                 #[unsafe(method(waitForFence:))]
                 fn wait_for_fence(&self, fence: Option<&$crate::model::fence::SimFence>) {
- let fence = $crate::model::given(fence, "waitForFence:", "fence");
+                    let fence = $crate::model::given(fence, "waitForFence:", "fence");
                     self.$encoder().wait_for(fence);
                 }
 

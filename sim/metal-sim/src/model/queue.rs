@@ -112,19 +112,19 @@ define_class!(
             &self,
             descriptor: Option<&SimCommandBufferDescriptor>,
         ) -> Option<Retained<SimCommandBuffer>> {
- let descriptor = given(descriptor, "commandBufferWithDescriptor:", "descriptor");
+            let descriptor = given(descriptor, "commandBufferWithDescriptor:", "descriptor");
             Some(self.new_command_buffer(descriptor.retains()))
         }
 
         #[unsafe(method(addResidencySet:))]
         fn add_residency_set(&self, set: Option<&SimResidencySet>) {
- let set = given(set, "addResidencySet:", "set");
+            let set = given(set, "addResidencySet:", "set");
             lock(&self.ivars().resident).push(Kept::new(set));
         }
 
         #[unsafe(method(removeResidencySet:))]
         fn remove_residency_set(&self, set: Option<&SimResidencySet>) {
- let set = given(set, "removeResidencySet:", "set");
+            let set = given(set, "removeResidencySet:", "set");
             lock(&self.ivars().resident).retain(|held| !std::ptr::eq(held.get(), set));
         }
     }

@@ -130,7 +130,7 @@ define_class!(
 
         #[unsafe(method(addAllocation:))]
         fn add(&self, allocation: Option<&AnyObject>) {
- let allocation = given(allocation, "addAllocation:", "allocation");
+            let allocation = given(allocation, "addAllocation:", "allocation");
             self.state().add(allocation);
         }
 
@@ -144,7 +144,7 @@ define_class!(
 
         #[unsafe(method(removeAllocation:))]
         fn remove(&self, allocation: Option<&AnyObject>) {
- let allocation = given(allocation, "removeAllocation:", "allocation");
+            let allocation = given(allocation, "removeAllocation:", "allocation");
             self.remove_one(allocation);
         }
 
@@ -163,7 +163,7 @@ define_class!(
 
         #[unsafe(method(containsAllocation:))]
         fn contains(&self, allocation: Option<&AnyObject>) -> bool {
- let allocation = given(allocation, "containsAllocation:", "allocation");
+            let allocation = given(allocation, "containsAllocation:", "allocation");
             self.state().contains(allocation)
         }
 

@@ -36,7 +36,7 @@ define_class!(
     impl SimKernel {
         #[unsafe(method_id(initWithDevice:))]
         fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
- let device = given(device, "initWithDevice:", "device");
+            let device = given(device, "initWithDevice:", "device");
             let kernel = Kernel {
                 device: Kept::new(device),
                 options: Mutex::new(MPSKernelOptions::None),
@@ -204,7 +204,7 @@ define_class!(
     impl SimUnaryKernel {
         #[unsafe(method_id(initWithDevice:))]
         fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
- let device = given(device, "initWithDevice:", "device");
+            let device = given(device, "initWithDevice:", "device");
             let settings = Unary { source: ORIGIN, result: ORIGIN, batch: Batch::ALL };
             // SAFETY: MPSKernel's designated initialiser has this signature.
             unsafe { msg_send![super(this.set_ivars(Mutex::new(settings))), initWithDevice: device] }
@@ -272,7 +272,7 @@ define_class!(
     impl SimBinaryKernel {
         #[unsafe(method_id(initWithDevice:))]
         fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
- let device = given(device, "initWithDevice:", "device");
+            let device = given(device, "initWithDevice:", "device");
             let settings =
                 Binary { primary: ORIGIN, secondary: ORIGIN, result: ORIGIN, batch: Batch::ALL };
             // SAFETY: MPSKernel's designated initialiser has this signature.

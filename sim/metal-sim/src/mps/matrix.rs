@@ -260,7 +260,7 @@ define_class!(
             buffer: Option<&SimBuffer>,
             descriptor: Option<&SimMatrixDescriptor>,
         ) -> Retained<Self> {
- let descriptor = given(descriptor, "initWithBuffer:descriptor:", "descriptor");
+            let descriptor = given(descriptor, "initWithBuffer:descriptor:", "descriptor");
             init_over(this, buffer, 0, descriptor.shape())
         }
 
@@ -271,7 +271,7 @@ define_class!(
             offset: usize,
             descriptor: Option<&SimMatrixDescriptor>,
         ) -> Retained<Self> {
- let descriptor = given(descriptor, "initWithBuffer:offset:descriptor:", "descriptor");
+            let descriptor = given(descriptor, "initWithBuffer:offset:descriptor:", "descriptor");
             init_over(this, buffer, offset, descriptor.shape())
         }
 
@@ -281,8 +281,8 @@ define_class!(
             device: Option<&SimDevice>,
             descriptor: Option<&SimMatrixDescriptor>,
         ) -> Retained<Self> {
- let device = given(device, "initWithDevice:descriptor:", "device");
- let descriptor = given(descriptor, "initWithDevice:descriptor:", "descriptor");
+            let device = given(device, "initWithDevice:descriptor:", "device");
+            let descriptor = given(descriptor, "initWithDevice:descriptor:", "descriptor");
             let shape = descriptor.shape();
             shape.check();
             let matrix =

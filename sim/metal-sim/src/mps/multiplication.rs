@@ -72,7 +72,7 @@ define_class!(
             alpha: f64,
             beta: f64,
         ) -> Retained<Self> {
- let device = given(device, "initWithDevice:transposeLeft:transposeRight:resultRows:resultColumns:interiorColumns:alpha:beta:", "device");
+            let device = given(device, "initWithDevice:transposeLeft:transposeRight:resultRows:resultColumns:interiorColumns:alpha:beta:", "device");
             let product =
                 Product { transpose_left, transpose_right, rows, columns, interior, alpha, beta };
             init(this, device, product)
@@ -86,7 +86,7 @@ define_class!(
             columns: usize,
             interior: usize,
         ) -> Retained<Self> {
- let device = given(device, "initWithDevice:resultRows:resultColumns:interiorColumns:", "device");
+            let device = given(device, "initWithDevice:resultRows:resultColumns:interiorColumns:", "device");
             let product = Product {
                 transpose_left: false,
                 transpose_right: false,
@@ -157,10 +157,10 @@ define_class!(
             right: Option<&SimMatrix>,
             result: Option<&SimMatrix>,
         ) {
- let buffer = given(buffer, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "buffer");
- let left = given(left, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "left");
- let right = given(right, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "right");
- let result = given(result, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "result");
+            let buffer = given(buffer, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "buffer");
+            let left = given(left, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "left");
+            let right = given(right, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "right");
+            let result = given(result, "encodeToCommandBuffer:leftMatrix:rightMatrix:resultMatrix:", "result");
             self.encode_to(buffer, left, right, result);
         }
     }

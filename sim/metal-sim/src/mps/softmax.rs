@@ -48,7 +48,7 @@ macro_rules! extent_class {
             impl $class {
                 #[unsafe(method_id(initWithDevice:))]
                 fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
- let device = given(device, "initWithDevice:", "device");
+                    let device = given(device, "initWithDevice:", "device");
                     let this = this.set_ivars(Mutex::new(Extent::ALL));
                     // SAFETY: the superclass's initialiser has this signature.
                     unsafe { msg_send![super(this), initWithDevice: device] }
@@ -160,7 +160,7 @@ macro_rules! log_class {
             impl $class {
                 #[unsafe(method_id(initWithDevice:))]
                 fn init_with_device(this: Allocated<Self>, device: Option<&SimDevice>) -> Retained<Self> {
- let device = given(device, "initWithDevice:", "device");
+                    let device = given(device, "initWithDevice:", "device");
                     // SAFETY: the superclass's initialiser has this signature.
                     unsafe { msg_send![super(this.set_ivars(())), initWithDevice: device] }
                 }

@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything a change must pass, step by step, with the time each took.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::counts::Counts;
@@ -11,40 +12,95 @@ use crate::{bindings, fuzz, tables};
 
 type Action = fn(&Layout) -> Result<Counts, Error>;
 
-/// The steps in order: what fails fast comes first.
-const STEPS: [(&str, Action); 14] = [
-    ("format", |layout| format(layout).map(no_tests)),
-    ("bindings", |layout| {
-        bindings::prepare(layout).map(|_| Counts::default())
-    }),
-    ("workspaces in step", |layout| {
-        tables::check(layout).map(no_tests)
-    }),
-    ("lints", |layout| lints(layout).map(no_tests)),
-    ("lints with the GPU path", |layout| {
-        lints_gpu(layout).map(no_tests)
-    }),
-    ("documentation", |layout| {
-        documentation(layout).map(no_tests)
-    }),
-    ("test fast", |layout| Ok(Set::Fast.run(layout, &[]))),
-    ("test sim", |layout| Ok(Set::Sim.run(layout, &[]))),
-    ("test objc", |layout| Ok(Set::Objc.run(layout, &[]))),
-    ("test candle", |layout| Ok(Set::Candle.run(layout, &[]))),
-    ("test arm", |layout| Ok(Set::Arm.run(layout, &[]))),
-    ("test asan", |layout| Ok(Set::Asan.run(layout, &[]))),
-    ("fuzz", |layout| fuzz::each(layout)),
-    ("test macos", |layout| Ok(Set::Macos.run(layout, &[]))),
+/// A part of the run.
+struct Part {
+    name: &'static str,
+    action: Action,
+    /// The target folders that no later part uses.
+    done_with: &'static [&'static str],
+}
+
+/// The parts in order: what fails fast comes first.
+const PARTS: [Part; 14] = [
+    part("format", |layout| format(layout).map(no_tests), &[]),
+    part(
+        "bindings",
+        |layout| bindings::prepare(layout).map(|_| Counts::default()),
+        &[],
+    ),
+    part(
+        "workspaces in step",
+        |layout| tables::check(layout).map(no_tests),
+        &[],
+    ),
+    part("lints", |layout| lints(layout).map(no_tests), &[]),
+    part(
+        "lints with the GPU path",
+        |layout| lints_gpu(layout).map(no_tests),
+        &[],
+    ),
+    part(
+        "documentation",
+        |layout| documentation(layout).map(no_tests),
+        &[],
+    ),
+    part(
+        "test fast",
+        |layout| Ok(Set::Fast.run(layout, &[])),
+        // This program is in it. A file in use may go.
+        &["target/debug"],
+    ),
+    part(
+        "test sim",
+        |layout| Ok(Set::Sim.run(layout, &[])),
+        &["sim/target/debug"],
+    ),
+    part("test objc", |layout| Ok(Set::Objc.run(layout, &[])), &[]),
+    part(
+        "test candle",
+        |layout| Ok(Set::Candle.run(layout, &[])),
+        &["sim/target/shared"],
+    ),
+    part(
+        "test arm",
+        |layout| Ok(Set::Arm.run(layout, &[])),
+        &["target/arm"],
+    ),
+    part(
+        "test asan",
+        |layout| Ok(Set::Asan.run(layout, &[])),
+        &["target/asan"],
+    ),
+    part("fuzz", fuzz::each, &["fuzz/target"]),
+    part(
+        "test macos",
+        |layout| Ok(Set::Macos.run(layout, &[])),
+        &["target/macos-check"],
+    ),
 ];
 
-/// The command: runs all steps, sums them, and says whether all is well.
-pub fn run(layout: &Layout) -> bool {
+const fn part(name: &'static str, action: Action, done_with: &'static [&'static str]) -> Part {
+    Part {
+        name,
+        action,
+        done_with,
+    }
+}
+
+/// The command: runs all parts, sums them, and says whether all is well.
+///
+/// With `frugal`, what a part built is removed when no later part uses it: all together would fill
+/// a small disk.
+pub fn run(layout: &Layout, frugal: bool) -> Result<bool, Error> {
     let mut rows = Vec::new();
-    for (index, (name, action)) in STEPS.iter().enumerate() {
-        heading(&format!("ci {}/{}: {name}", index + 1, STEPS.len()));
+    for (index, part) in PARTS.iter().enumerate() {
+        heading(&format!("ci {}/{}: {}", index + 1, PARTS.len(), part.name));
         let start = Instant::now();
-        let counts = Counts::of(action(layout));
-        rows.push((*name, start.elapsed(), counts));
+        let counts = Counts::of((part.action)(layout));
+        rows.push((part.name, start.elapsed(), counts));
+        if frugal {
+            remove(layout, part.done_with)?;
+        }
     }
     heading("ci: summary");
     for (name, time, counts) in &rows {
@@ -52,7 +108,15 @@ pub fn run(layout: &Layout) -> bool {
     }
     let total: Counts = rows.iter().map(|(_, _, counts)| *counts).sum();
     println!("ci: {total}");
-    total.failed == 0
+    Ok(total.failed == 0)
+}
+
+fn remove(layout: &Layout, folders: &[&str]) -> Result<(), Error> {
+    let folders = folders.iter().map(|folder| layout.root().join(folder));
+    for folder in folders.filter(|folder| folder.exists()) {
+        fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
+    }
+    Ok(())
 }
 
 fn row(name: &str, time: Duration, counts: Counts) -> String {

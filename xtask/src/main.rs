@@ -80,7 +80,12 @@ enum Command {
     ///
     /// All steps run, even after one of them failed. The last line is `ci: P passed, F failed`;
     /// a step that fails without a failing test counts as one failure.
-    Ci,
+    Ci {
+        /// Remove what a step built as soon as no later step needs it; for machines with little
+        /// disk that are not kept
+        #[arg(long)]
+        frugal: bool,
+    },
     /// Prepare the framework bindings of the simulator in `sim/.bindings`
     ///
     /// The other commands do this by themselves. Needed once before plain cargo works in `sim/`,
@@ -97,7 +102,7 @@ fn main() -> ExitCode {
             seconds,
             replay,
         } => fuzz::run(&layout, target.as_deref(), seconds, replay.as_deref()),
-        Command::Ci => Ok(ci::run(&layout)),
+        Command::Ci { frugal } => ci::run(&layout, frugal),
         Command::Bindings => bindings::run(&layout),
     });
     match done {

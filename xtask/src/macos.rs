@@ -25,7 +25,7 @@ pub fn run(layout: &Layout) -> Result<(), Error> {
             "check",
             "--all-targets",
             "--features",
-            "metal",
+            "metal,candle-mps-cpu/accelerate",
             "--target",
             TARGET,
         ])

@@ -33,7 +33,12 @@ pub(crate) struct Epilogue<'a, T: Element> {
 impl<T: Element> Epilogue<'_, T> {
     /// Whether the result is the plain sum (but for accumulation).
     pub fn is_plain(&self) -> bool {
-        self.scale == T::Acc::ONE && self.bias.is_none() && self.activation == Activation::None
+        self.scale == T::Acc::ONE && self.is_linear()
+    }
+
+    /// Whether the result is the sum times the scale (but for accumulation).
+    pub fn is_linear(&self) -> bool {
+        self.bias.is_none() && self.activation == Activation::None
     }
 
     /// Finishes a row that starts at column `first`: from `sums`, or in place when those are in `out`.

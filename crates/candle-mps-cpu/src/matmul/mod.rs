@@ -98,10 +98,44 @@ pub trait Factor: Output<Acc: Scratch + Output> {
     fn f32_block(_: Block<'_, Self::Acc>) -> Option<Block<'_, f32>> {
         None
     }
+    /// Gives C = scale · A·B (+ C) to Accelerate, where there is one that takes it.
+    #[doc(hidden)]
+    fn accelerated(_: Plain<'_, Self>, _: &mut [Self]) -> bool {
+        false
+    }
 }
 
-impl Factor for f32 {}
-impl Factor for f64 {}
+/// The arguments of a product without bias and activation.
+#[doc(hidden)]
+#[derive(Debug)]
+#[cfg_attr(
+    not(any(test, all(feature = "accelerate", target_vendor = "apple"))),
+    allow(dead_code, reason = "only Accelerate reads them")
+)]
+pub struct Plain<'a, T: Element> {
+    sizes: (usize, usize, usize),
+    scale: T::Acc,
+    a: Mat<'a, T>,
+    b: Mat<'a, T>,
+    accumulate: bool,
+}
+
+macro_rules! accelerated {
+    ($($t:ty)*) => {
+        $(impl Factor for $t {
+            #[cfg(any(test, all(feature = "accelerate", target_vendor = "apple")))]
+            fn accelerated(plain: Plain<'_, $t>, c: &mut [$t]) -> bool {
+                use crate::simd::accelerate::{Factor, product, wanted};
+
+                let factor = |Mat { data, rs, cs }| Factor { data, rs, cs };
+                let (a, b) = (factor(plain.a), factor(plain.b));
+                let beta = if plain.accumulate { 1. } else { 0. };
+                wanted() && product(plain.sizes, plain.scale, a, b, beta, c)
+            }
+        })*
+    };
+}
+accelerated!(f32 f64);
 impl Factor for f16 {}
 impl Factor for bf16 {
     fn as_bf16(elements: &[bf16]) -> Option<&[bf16]> {
@@ -379,6 +413,18 @@ pub fn matmul<T: Factor>(
     let (batch, m) = if folded { (1, batch * m) } else { (batch, m) };
 
     let dims = if folded { &[][..] } else { &dims[..] };
+    let plain = |index| Plain {
+        sizes: (m, n, depth),
+        scale: epilogue.scale,
+        a: a.at(index, dims),
+        b: b.at(index, dims),
+        accumulate: epilogue.accumulate,
+    };
+    // The matrices of a batch have the same strides, so Accelerate takes all of them or none.
+    let mut matrices = out.chunks_exact_mut((m * n).max(1)).enumerate();
+    if epilogue.is_linear() && matrices.all(|(index, c)| T::accelerated(plain(index), c)) {
+        return Ok(());
+    }
     // A column is computed as a row, which reads A in its order.
     if n == 1 && m > 1 && epilogue.bias.is_none() {
         let terms = |index| {

@@ -174,6 +174,14 @@ fn each_element<T: Factor>() {
 }
 each_type!(each_element);
 
+#[test]
+fn each_element_by_accelerate() {
+    use crate::simd::accelerate::stand_in;
+
+    assert!(stand_in::with(each_element::<f32>) > 0);
+    assert!(stand_in::with(each_element::<f64>) > 0);
+}
+
 /// More rows, columns and depth than one block holds, in f32 of every instruction set.
 #[test]
 fn several_blocks() {

@@ -25,6 +25,8 @@
     reason = "vendor intrinsics; tokens prove that the machine has them"
 )]
 
+#[cfg(any(test, all(feature = "accelerate", target_vendor = "apple")))]
+pub(crate) mod accelerate;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -5,6 +5,7 @@
 //! compositions of Candle's ops. How they get into Candle's graph is in `fused.rs`. The ops that end in
 //! `_mps` run on Metal only; their structs are public for those who build ops of their own.
 
+mod adamw;
 mod cross_entropy;
 mod fused;
 mod layer_norm;
@@ -19,6 +20,7 @@ mod rope;
 mod softmax;
 mod softmax_mps;
 
+pub use adamw::{AdamWMoments, AdamWOptions};
 pub use cross_entropy::{cross_entropy, cross_entropy_with};
 pub use layer_norm::layer_norm;
 pub use linear::{Activation, linear, linear_with};

@@ -6,6 +6,9 @@
 //! | [`ops::softmax`], [`ops::log_softmax`] | along any dimension |
 //! | [`ops::rms_norm`], [`ops::layer_norm`] | over the last dimension, weight and bias included |
 //! | [`ops::rope`], [`ops::rope_i`], [`ops::rope_thd`] | rotary embedding in Candle's three layouts |
+//! | [`ops::attention`] | with mask, causal, shared heads, soft cap; no matrix of scores |
+//! | [`ops::swiglu`], [`ops::geglu`], [`ops::geglu_erf`] | gated units |
+//! | [`ops::lora`], [`ops::lora_delta`] | a linear layer's low-rank correction, with it or alone |
 //! | [`ops::matmul`] | products of any rank, broadcast without a copy |
 //! | [`ops::linear`], [`ops::linear_with`] | x · Wᵀ + b, with an activation |
 //! | [`ops::cross_entropy`], [`ops::cross_entropy_with`] | the loss of class indices |

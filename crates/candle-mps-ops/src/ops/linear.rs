@@ -31,7 +31,7 @@ pub enum Activation {
 
 /// A fully connected layer: y = x · weightᵀ + bias.
 ///
-/// `x` is [.., in], `weight` [out, in] as in `candle_nn::Linear`, `bias` [out]; the result is
+/// `x` is [.., in], `weight` `[out, in]` as in `candle_nn::Linear`, `bias` `[out]`; the result is
 /// [.., out]. Any strides; f32, f64, f16 or bf16, one for all, summed in f32 (f64 for f64) and rounded
 /// once. Differentiable in all three.
 ///

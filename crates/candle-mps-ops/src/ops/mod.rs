@@ -6,11 +6,14 @@
 //! `_mps` run on Metal only; their structs are public for those who build ops of their own.
 
 mod adamw;
+mod attention;
 mod cross_entropy;
 mod fused;
+mod geglu;
 mod layer_norm;
 mod linear;
 mod log_softmax_mps;
+mod lora;
 mod matmul;
 mod matmul_mps;
 mod operand;
@@ -19,18 +22,23 @@ mod rms_norm;
 mod rope;
 mod softmax;
 mod softmax_mps;
+mod swiglu;
 
 pub use adamw::{AdamWMoments, AdamWOptions};
+pub use attention::{AttentionOptions, attention, flash_attention};
 pub use cross_entropy::{cross_entropy, cross_entropy_with};
+pub use geglu::{geglu, geglu_erf};
 pub use layer_norm::layer_norm;
 pub use linear::{Activation, linear, linear_with};
 pub use log_softmax_mps::{LogSoftmaxMps, log_softmax_mps};
+pub use lora::{lora, lora_delta};
 pub use matmul::matmul;
 pub use matmul_mps::{MatmulMps, matmul_mps};
 pub use rms_norm::{rms_norm, rms_norm_no_weight};
 pub use rope::{rope, rope_i, rope_thd};
 pub use softmax::{log_softmax, softmax, softmax_last_dim};
 pub use softmax_mps::{SoftmaxMps, softmax_mps};
+pub use swiglu::swiglu;
 
 use candle_core::{DType, Device, DeviceLocation, Shape, Tensor};
 

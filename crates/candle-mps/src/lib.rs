@@ -28,10 +28,12 @@
 //! | the names of the first MPS bindings for Candle | [`compat`] |
 //! | MPS itself, without Candle | `safe_mps`, re-exported here |
 
+pub mod check;
 pub mod compat;
 mod fused_ops;
 #[cfg(feature = "metal")]
 pub mod metal;
+pub mod nn;
 
 pub use candle_mps_ops::{Error, Result, ops};
 pub use fused_ops::FusedOps;

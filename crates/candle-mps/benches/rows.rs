@@ -58,13 +58,13 @@ fn forward(bench: &Bench) -> Result<()> {
     bench.row(
         "swiglu 128x1024",
         Work::Bytes(12 * ELEMENTS),
-        || &rows.x.silu()? * &rows.up,
+        || rows.x.silu()? * rows.up.as_tensor(),
         || Ok(ops::swiglu(&rows.x, &rows.up)?),
     )?;
     bench.row(
         "geglu 128x1024",
         Work::Bytes(12 * ELEMENTS),
-        || &rows.x.gelu()? * &rows.up,
+        || rows.x.gelu()? * rows.up.as_tensor(),
         || Ok(ops::geglu(&rows.x, &rows.up)?),
     )?;
     bench.row(

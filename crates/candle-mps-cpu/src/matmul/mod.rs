@@ -153,28 +153,17 @@ pub trait Output: Element {
     fn acc_block<'a>(_: &'a mut Block<'_, Self>) -> Option<Block<'a, Self::Acc>> {
         None
     }
-    /// The elements themselves, for a type in which sums are kept.
-    #[doc(hidden)]
-    fn as_acc(_: &[Self]) -> Option<&[Self::Acc]> {
-        None
-    }
 }
 
 impl Output for f16 {}
 impl Output for bf16 {}
 impl Output for f32 {
-    fn as_acc(elements: &[f32]) -> Option<&[f32]> {
-        Some(elements)
-    }
     fn acc_block<'a>(block: &'a mut Block<'_, f32>) -> Option<Block<'a, f32>> {
         let (rows, cols) = (block.rows(), block.cols());
         Some(block.part(0..rows, 0..cols))
     }
 }
 impl Output for f64 {
-    fn as_acc(elements: &[f64]) -> Option<&[f64]> {
-        Some(elements)
-    }
     fn acc_block<'a>(block: &'a mut Block<'_, f64>) -> Option<Block<'a, f64>> {
         let (rows, cols) = (block.rows(), block.cols());
         Some(block.part(0..rows, 0..cols))

@@ -289,7 +289,9 @@ fn nothing_in_nothing_out() {
     type Run = fn(&[Tensor]) -> Result<Tensor>;
     let attention: Run =
         |x| ops::attention(&x[0], &x[1], &x[2], None, &AttentionOptions::default());
-    let cases: &[(Run, &[&[usize]], &[usize])] = &[
+    // The op, the shapes of its arguments, that of its result.
+    type Case<'a> = (Run, &'a [&'a [usize]], &'a [usize]);
+    let cases: &[Case] = &[
         (|x| ops::softmax(&x[0], 0), &[&[0, 3]], &[0, 3]),
         (|x| ops::softmax(&x[0], 1), &[&[2, 0]], &[2, 0]),
         (|x| ops::log_softmax(&x[0], 0), &[&[0]], &[0]),

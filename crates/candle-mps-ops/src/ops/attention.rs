@@ -192,10 +192,9 @@ fn composed(
             q.device(),
         )?);
     }
-    // Heads that share k and v get a dimension of their own, in which these are repeated.
-    let shared = heads / kv_heads;
-    let q = q.reshape((batch, kv_heads, shared, queries, size))?;
-    let scores = matmul(&q, &k.unsqueeze(2)?.t()?)?;
+    // The queries of all heads that share k and v are the rows of one product.
+    let rows = heads / kv_heads * queries;
+    let scores = matmul(&q.reshape((batch, kv_heads, rows, size))?, &k.t()?)?;
     let mut scores = (scores.reshape((batch, heads, queries, keys))? * scale)?;
     if let Some(cap) = options.soft_cap {
         scores = ((scores / cap)?.tanh()? * cap)?;
@@ -214,9 +213,8 @@ fn composed(
     let all = seen.broadcast_as(scores.shape())?.contiguous()?;
     let scores = all.where_cond(&scores, &scores.zeros_like()?)?;
     let weights = softmax_last_dim(&scores)?.broadcast_mul(&seen.to_dtype(scores.dtype())?)?;
-    let weights = weights.reshape((batch, kv_heads, shared, queries, keys))?;
-    let result = matmul(&weights, &v.unsqueeze(2)?)?;
-    Ok(result.reshape((batch, heads, queries, width))?)
+    let weights = weights.reshape((batch, kv_heads, rows, keys))?;
+    Ok(matmul(&weights, v)?.reshape((batch, heads, queries, width))?)
 }
 
 /// 0 where a query sees a key, −∞ elsewhere; the last query sees all keys.

@@ -10,6 +10,7 @@ use candle_mps_cpu::{geglu, matmul as cpu, swiglu};
 
 use super::check_rank;
 use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
+use super::matmul::readable;
 use super::operand::{Float, Operand, rows, view};
 use crate::error::Result;
 
@@ -119,7 +120,7 @@ pub(super) fn composed(
     let count = x.dims()[..x.rank() - 1].iter().product::<usize>();
     let flat = x.reshape((count, inner))?;
     let dims = [&x.dims()[..x.rank() - 1], &[out]].concat();
-    let product = flat.matmul(&weight.t()?)?.reshape(dims)?;
+    let product = flat.matmul(&readable(&weight.t()?)?)?.reshape(dims)?;
     let z = match bias {
         Some(bias) => product.broadcast_add(bias)?,
         None => product,

@@ -39,7 +39,7 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     check_rank(OP, "b", b.shape(), 2)?;
     let shape = product_shape(a, b)?;
     if !runs_here(a) {
-        return Ok(composed(a, b)?);
+        return Ok(composed(a, b, &shape)?);
     }
     apply(Matmul, shape, &[a, b])
 }
@@ -83,8 +83,30 @@ fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
 }
 
 /// The same by ops of Candle, each with a backward.
-fn composed(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
-    a.broadcast_matmul(b)
+fn composed(a: &Tensor, b: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+    let [front @ .., _, _] = shape.dims() else {
+        return a.matmul(b);
+    };
+    if front.len() <= 2 {
+        // The reshape changes nothing, but on the way back it makes any gradient contiguous.
+        let product = readable(a)?.broadcast_matmul(&readable(b)?)?;
+        return product.reshape(shape);
+    }
+    // Candle knows at most two dimensions in front.
+    let stack = |x: &Tensor| -> candle_core::Result<Tensor> {
+        let matrix = &x.dims()[x.rank() - 2..];
+        let whole = x.broadcast_as([front, matrix].concat())?;
+        whole.reshape((front.iter().product::<usize>(), matrix[0], matrix[1]))
+    };
+    stack(a)?.matmul(&stack(b)?)?.reshape(shape)
+}
+
+/// As Candle's product can read it: it refuses most strides.
+pub(super) fn readable(x: &Tensor) -> candle_core::Result<Tensor> {
+    if x.t()?.is_contiguous() {
+        return Ok(x.clone());
+    }
+    x.contiguous()
 }
 
 struct Matmul;

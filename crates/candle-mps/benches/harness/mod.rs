@@ -28,6 +28,7 @@ const LEAST: usize = 15;
 const TIME: Duration = Duration::from_secs(2);
 
 /// What a row's work is counted in, and so what its limit is.
+#[allow(dead_code, reason = "not every benchmark counts both")]
 #[derive(Clone, Copy)]
 pub enum Work {
     /// Multiplications and additions; the limit is a loop of multiply-adds on registers.

@@ -37,6 +37,8 @@
 //! |---|---|
 //! | an op as a method of a tensor | [`FusedOps`] |
 //! | the op as a function | [`ops`] |
+//! | candle_nn's layers, losses and AdamW on these ops, LoRA layers | [`nn`] |
+//! | to know which variables got no gradient | [`check`] |
 //! | a Metal device, checked | `metal::device` |
 //! | the names of the first MPS bindings for Candle | [`compat`] |
 //! | MPS itself, without Candle | `safe_mps`, re-exported here |

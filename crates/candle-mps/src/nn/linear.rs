@@ -3,7 +3,7 @@
 use candle_core::{Module, Result, Tensor};
 use candle_nn::{Init, VarBuilder, init};
 
-/// A linear layer, with candle_nn's names: `weight` is [out, in], `bias` [out].
+/// A linear layer, with candle_nn's names: `weight` is `[out, in]`, `bias` `[out]`.
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Tensor,
@@ -16,12 +16,12 @@ impl Linear {
         Self { weight, bias }
     }
 
-    /// The weight, [out, in].
+    /// The weight, `[out, in]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// The bias, [out].
+    /// The bias, `[out]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }

@@ -30,7 +30,7 @@ impl Default for LoraConfig {
 
 /// A linear layer that learns through two small matrices. Its weight and bias get no gradient.
 ///
-/// `lora_A.weight`, [rank, in], and `lora_B.weight`, [out, rank], are in the `VarBuilder`: PEFT's names
+/// `lora_A.weight`, `[rank, in]`, and `lora_B.weight`, `[out, rank]`, are in the `VarBuilder`: PEFT's names
 /// and shapes, so that its checkpoints load. B starts as zeros, so the layer starts as what it was.
 ///
 /// ```
@@ -99,7 +99,7 @@ impl LoraLinear {
         &self.base
     }
 
-    /// A, [rank, in], and B, [out, rank].
+    /// A, `[rank, in]`, and B, `[out, rank]`.
     pub fn adapter(&self) -> (&Tensor, &Tensor) {
         (&self.a, &self.b)
     }

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 pub use candle_nn::loss::*;
 
-/// The mean over the rows of log Σ exp(x) − x[target]. See [`crate::ops::cross_entropy`].
+/// The mean over the rows of log Σ exp(x) − xₜ, t the target. See [`crate::ops::cross_entropy`].
 pub fn cross_entropy(inp: &Tensor, target: &Tensor) -> Result<Tensor> {
     Ok(crate::ops::cross_entropy(inp, target)?)
 }

@@ -17,13 +17,16 @@ use crate::{
     Element, V,
     simd::{
         Isa, Simd, Vector, WithSimd,
-        gemm::{Block, Tile, a_stride, depth, height},
+        gemm::{Block, Lie, Tile, a_stride, depth, height},
     },
     threads,
 };
 
-/// Columns of B that are packed at once: with the depth of a block, half of a 1 MiB cache.
-const COLUMNS: usize = if cfg!(test) { 64 } else { 512 };
+/// Columns of B that are packed at once.
+const COLUMNS: usize = if cfg!(test) { 64 } else { 1024 };
+
+/// Tiles of A that are packed at once, where they are as deep as they may be: half of a 1 MiB cache.
+const TILES: usize = 8;
 
 /// Rows for which a packed block of B is used before the next is packed.
 const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
@@ -244,7 +247,7 @@ fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
     };
     let mut add = direct && accumulate;
     for term in &product.terms {
-        for (k, pairs) in steps(term, isa) {
+        for (k, pairs) in steps::<T, S>(term, isa) {
             let part = Part {
                 k,
                 rows: rows.clone(),
@@ -313,20 +316,29 @@ pub(crate) fn pairs_of<T: Factor>(isa: Isa) -> Option<Pairs> {
     }
 }
 
-/// The blocks along k of a depth: equal, and not longer than [`depth`]. In pairs where those are used.
-pub(crate) fn cut<T: Factor>(
+/// The depth of a block: 4 KiB of a row of A for wide vectors, on whose machines the second cache has
+/// 1 MiB.
+fn deepest<R: crate::Real, S: Simd>() -> usize {
+    match V::<R, S>::LANES * size_of::<R>() {
+        64 if !cfg!(test) => 4 * depth::<R>(),
+        _ => depth::<R>(),
+    }
+}
+
+/// The blocks along k of a depth: equal, and not longer than a tile takes. In pairs where those are used.
+pub(crate) fn cut<T: Factor, S: Simd>(
     deep: usize,
     pairs: Option<Pairs>,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
     let (units, most) = match pairs {
         Some(_) => (deep.div_ceil(2), depth::<u32>()),
-        None => (deep, depth::<T::Acc>()),
+        None => (deep, deepest::<T::Acc, S>()),
     };
     let count = units.div_ceil(most);
     (0..count).map(move |index| (threads::part(units, count, index), pairs))
 }
 
-fn steps<T: Factor>(
+fn steps<T: Factor, S: Simd>(
     term: &Term<'_, T>,
     isa: Isa,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
@@ -334,11 +346,11 @@ fn steps<T: Factor>(
         (Left::Wide(_), _) | (_, Right::Wide(_)) => None,
         _ => pairs_of::<T>(isa),
     };
-    cut::<T>(term.depth, pairs)
+    cut::<T, S>(term.depth, pairs)
 }
 
 /// The rows of a block in parts that fit the cache when packed, or a register tile.
-pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let count = rows.div_ceil(most);
     (0..count).map(move |index| threads::part(rows, count, index))
 }
@@ -366,6 +378,7 @@ pub(crate) fn multiply<R: crate::Real, S: Simd>(
             let c = c.part(tile, left..right);
             Tile {
                 a,
+                lie: Lie::Rows(stride),
                 b,
                 b_stride,
                 depth: deep,
@@ -394,9 +407,22 @@ fn as_it_lies<'a, T: Factor>(
     None
 }
 
+/// Rows of A that tiles may read where they are, with their distance: few bytes from end to end.
+#[inline(always)]
+fn lying_rows<'a, E: Output>(
+    a: Mat<'a, E>,
+    rows: &Range<usize>,
+    k: &Range<usize>,
+) -> Option<(&'a [E::Acc], usize)> {
+    if a.cs == 1 && rows.len() * a.rs * size_of::<E>() <= 32 << 10 {
+        return Some((E::as_acc(&a.data[rows.start * a.rs + k.start..])?, a.rs));
+    }
+    None
+}
+
 /// Packs and multiplies one block, widened.
 #[inline(always)]
-fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
+fn step<T: Factor, E: Output<Acc = T::Acc>, S: Simd>(
     s: S,
     a: Mat<'_, E>,
     b: Right<'_, T>,
@@ -428,11 +454,19 @@ fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
         }
         Right::Packed(b) => b.wide(k.clone(), cols.clone()),
     };
-    let (tall, stride) = (height::<T::Acc, S>(), a_stride::<T::Acc>());
-    let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
-    for few in parts_of(rows.len(), 12 * tall) {
-        let range = rows.start + few.start..rows.start + few.end;
-        pack::rows(s, a, range, k.clone(), &mut a_packed);
+    let tall = height::<T::Acc, S>();
+    let block = TILES * tall;
+    let lying = lying_rows(a, &rows, &k);
+    let mut a_packed = Buffer::new(match lying {
+        Some(_) => 0,
+        None => rows.len().min(block) * k.len(),
+    });
+    for few in parts_of(rows.len(), block) {
+        let tiles = parts_of(few.len(), tall);
+        let first = rows.start + few.start;
+        if lying.is_none() {
+            pack::tiles(s, a, first, tiles.clone(), k.clone(), &mut a_packed);
+        }
         for left in (0..cols.len()).step_by(panel) {
             let right = cols.len().min(left + panel);
             let (b, b_stride) = match direct {
@@ -442,11 +476,18 @@ fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
                     (&packed[left * k.len()..][..stride * k.len()], stride)
                 }
             };
-            for tile in parts_of(few.len(), tall) {
-                let a = &a_packed[tile.start * stride..];
+            for tile in tiles.clone() {
+                let (a, lie) = match lying {
+                    Some((a, stride)) => {
+                        let start = (few.start + tile.start) * stride;
+                        (&a[start..], Lie::Rows(stride))
+                    }
+                    None => (&a_packed[tile.start * k.len()..], Lie::Columns),
+                };
                 let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
                 Tile {
                     a,
+                    lie,
                     b,
                     b_stride,
                     depth: k.len(),

@@ -169,6 +169,14 @@ impl<'a, E: Element> Mat<'a, E> {
         &self.data[start..start + len]
     }
 
+    /// Without the rows before `row`; none may be left.
+    pub fn below(self, row: usize) -> Self {
+        Self {
+            data: self.data.get(row * self.rs..).unwrap_or(&[]),
+            ..self
+        }
+    }
+
     pub fn transposed(self) -> Self {
         Self {
             rs: self.cs,

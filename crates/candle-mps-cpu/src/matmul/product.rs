@@ -34,6 +34,9 @@ const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
 /// Floating-point operations that are worth a thread. Tests divide what is much smaller.
 pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1_500_000 };
 
+/// Bytes from end to end of rows of A that are not packed.
+const SMALL: usize = if cfg!(test) { 1 << 10 } else { 32 << 10 };
+
 /// Rows for which B is not packed.
 const RARE: usize = 14;
 
@@ -102,7 +105,14 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         .iter()
         .fold(1, |sum: usize, term| sum.saturating_add(2 * term.depth));
     let work = depth.saturating_mul(size);
-    let parts = match few::takes(&product(0)) {
+    let rows_are_few = few::takes(&product(0));
+    if rows_are_few && batch == 1 {
+        let chunks = few::chunks(&product(0));
+        if chunks > 1 {
+            return in_chunks(product(0), isa, chunks, out);
+        }
+    }
+    let parts = match rows_are_few {
         true => threads::parts(depth.saturating_mul(n * size_of::<T>() * batch), few::LEAST),
         false => threads::parts(work.saturating_mul(batch), LEAST),
     };
@@ -126,7 +136,7 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         return;
     }
     let panel = isa.run(PanelOf::<T>::NEW);
-    let (down, across) = match few::takes(&product(0)) {
+    let (down, across) = match rows_are_few {
         true => (1, parts.min(n.div_ceil(panel))),
         false => grid(m, n, parts, panel),
     };
@@ -156,6 +166,37 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         for cell in cells {
             isa.run(cell);
         }
+    });
+}
+
+/// A product of few rows, whose depth is cut for threads.
+fn in_chunks<T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
+    product: Product<'_, T, O, N>,
+    isa: Isa,
+    count: usize,
+    out: &mut [O],
+) {
+    let size = product.m * product.n;
+    let mut sums = Buffer::<T::Acc>::new(count * size);
+    threads::rows(
+        &mut sums,
+        size,
+        threads::count().min(count),
+        |range, sums| {
+            for (index, sums) in range.zip(sums.chunks_exact_mut(size)) {
+                isa.run(few::Chunk {
+                    product,
+                    index,
+                    count,
+                    sums,
+                });
+            }
+        },
+    );
+    isa.run(few::Finish::<T, O, N> {
+        product,
+        sums: &mut sums,
+        out,
     });
 }
 
@@ -414,7 +455,7 @@ fn lying_rows<'a, E: Output>(
     rows: &Range<usize>,
     k: &Range<usize>,
 ) -> Option<(&'a [E::Acc], usize)> {
-    if a.cs == 1 && rows.len() * a.rs * size_of::<E>() <= 32 << 10 {
+    if a.cs == 1 && rows.len() * a.rs * size_of::<E>() <= SMALL {
         return Some((E::as_acc(&a.data[rows.start * a.rs + k.start..])?, a.rs));
     }
     None

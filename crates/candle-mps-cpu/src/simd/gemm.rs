@@ -232,7 +232,7 @@ impl<R: Real, const M: usize, const N: usize, const ROWS: bool> WithSimd
         if add {
             for i in 0..M {
                 for j in 0..N {
-                    prefetch(c.start.wrapping_add(i * c.stride + j * lanes));
+                    prefetch(c.start.wrapping_add(i * c.stride + j * lanes).cast_const());
                 }
             }
         }
@@ -269,14 +269,14 @@ impl<R: Real, const M: usize, const N: usize, const ROWS: bool> WithSimd
     }
 }
 
-/// Asks for the part of C that a tile is added to, so that it is there when the sums are.
+/// Asks for the cache line at an address, which may be any, so that it is there when it is read.
 #[inline(always)]
-fn prefetch<R>(place: *mut R) {
+pub(crate) fn prefetch<R>(place: *const R) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch changes nothing and may be given any address; SSE is part of x86-64.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast_const().cast());
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

@@ -17,19 +17,25 @@ use crate::{
     Element, V,
     simd::{
         Isa, Simd, Vector, WithSimd,
-        gemm::{Block, Tile, a_stride, depth, height},
+        gemm::{Block, Lie, Tile, a_stride, depth, height},
     },
     threads,
 };
 
-/// Columns of B that are packed at once: with the depth of a block, half of a 1 MiB cache.
-const COLUMNS: usize = if cfg!(test) { 64 } else { 512 };
+/// Columns of B that are packed at once.
+const COLUMNS: usize = if cfg!(test) { 64 } else { 1024 };
+
+/// Tiles of A that are packed at once, where they are as deep as they may be: half of a 1 MiB cache.
+const TILES: usize = 8;
 
 /// Rows for which a packed block of B is used before the next is packed.
 const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
 
 /// Floating-point operations that are worth a thread. Tests divide what is much smaller.
 pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1_500_000 };
+
+/// Bytes from end to end of rows of A that are not packed.
+const SMALL: usize = if cfg!(test) { 1 << 10 } else { 32 << 10 };
 
 /// Rows for which B is not packed.
 const RARE: usize = 14;
@@ -99,7 +105,14 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         .iter()
         .fold(1, |sum: usize, term| sum.saturating_add(2 * term.depth));
     let work = depth.saturating_mul(size);
-    let parts = match few::takes(&product(0)) {
+    let rows_are_few = few::takes(&product(0));
+    if rows_are_few && batch == 1 {
+        let chunks = few::chunks(&product(0));
+        if chunks > 1 {
+            return in_chunks(product(0), isa, chunks, out);
+        }
+    }
+    let parts = match rows_are_few {
         true => threads::parts(depth.saturating_mul(n * size_of::<T>() * batch), few::LEAST),
         false => threads::parts(work.saturating_mul(batch), LEAST),
     };
@@ -123,7 +136,7 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         return;
     }
     let panel = isa.run(PanelOf::<T>::NEW);
-    let (down, across) = match few::takes(&product(0)) {
+    let (down, across) = match rows_are_few {
         true => (1, parts.min(n.div_ceil(panel))),
         false => grid(m, n, parts, panel),
     };
@@ -153,6 +166,37 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         for cell in cells {
             isa.run(cell);
         }
+    });
+}
+
+/// A product of few rows, whose depth is cut for threads.
+fn in_chunks<T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
+    product: Product<'_, T, O, N>,
+    isa: Isa,
+    count: usize,
+    out: &mut [O],
+) {
+    let size = product.m * product.n;
+    let mut sums = Buffer::<T::Acc>::new(count * size);
+    threads::rows(
+        &mut sums,
+        size,
+        threads::count().min(count),
+        |range, sums| {
+            for (index, sums) in range.zip(sums.chunks_exact_mut(size)) {
+                isa.run(few::Chunk {
+                    product,
+                    index,
+                    count,
+                    sums,
+                });
+            }
+        },
+    );
+    isa.run(few::Finish::<T, O, N> {
+        product,
+        sums: &mut sums,
+        out,
     });
 }
 
@@ -244,7 +288,7 @@ fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
     };
     let mut add = direct && accumulate;
     for term in &product.terms {
-        for (k, pairs) in steps(term, isa) {
+        for (k, pairs) in steps::<T, S>(term, isa) {
             let part = Part {
                 k,
                 rows: rows.clone(),
@@ -313,20 +357,29 @@ pub(crate) fn pairs_of<T: Factor>(isa: Isa) -> Option<Pairs> {
     }
 }
 
-/// The blocks along k of a depth: equal, and not longer than [`depth`]. In pairs where those are used.
-pub(crate) fn cut<T: Factor>(
+/// The depth of a block: 4 KiB of a row of A for wide vectors, on whose machines the second cache has
+/// 1 MiB.
+fn deepest<R: crate::Real, S: Simd>() -> usize {
+    match V::<R, S>::LANES * size_of::<R>() {
+        64 if !cfg!(test) => 4 * depth::<R>(),
+        _ => depth::<R>(),
+    }
+}
+
+/// The blocks along k of a depth: equal, and not longer than a tile takes. In pairs where those are used.
+pub(crate) fn cut<T: Factor, S: Simd>(
     deep: usize,
     pairs: Option<Pairs>,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
     let (units, most) = match pairs {
         Some(_) => (deep.div_ceil(2), depth::<u32>()),
-        None => (deep, depth::<T::Acc>()),
+        None => (deep, deepest::<T::Acc, S>()),
     };
     let count = units.div_ceil(most);
     (0..count).map(move |index| (threads::part(units, count, index), pairs))
 }
 
-fn steps<T: Factor>(
+fn steps<T: Factor, S: Simd>(
     term: &Term<'_, T>,
     isa: Isa,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
@@ -334,11 +387,11 @@ fn steps<T: Factor>(
         (Left::Wide(_), _) | (_, Right::Wide(_)) => None,
         _ => pairs_of::<T>(isa),
     };
-    cut::<T>(term.depth, pairs)
+    cut::<T, S>(term.depth, pairs)
 }
 
 /// The rows of a block in parts that fit the cache when packed, or a register tile.
-pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let count = rows.div_ceil(most);
     (0..count).map(move |index| threads::part(rows, count, index))
 }
@@ -366,6 +419,7 @@ pub(crate) fn multiply<R: crate::Real, S: Simd>(
             let c = c.part(tile, left..right);
             Tile {
                 a,
+                lie: Lie::Rows(stride),
                 b,
                 b_stride,
                 depth: deep,
@@ -394,9 +448,22 @@ fn as_it_lies<'a, T: Factor>(
     None
 }
 
+/// Rows of A that tiles may read where they are, with their distance: few bytes from end to end.
+#[inline(always)]
+fn lying_rows<'a, E: Output>(
+    a: Mat<'a, E>,
+    rows: &Range<usize>,
+    k: &Range<usize>,
+) -> Option<(&'a [E::Acc], usize)> {
+    if a.cs == 1 && rows.len() * a.rs * size_of::<E>() <= SMALL {
+        return Some((E::as_acc(&a.data[rows.start * a.rs + k.start..])?, a.rs));
+    }
+    None
+}
+
 /// Packs and multiplies one block, widened.
 #[inline(always)]
-fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
+fn step<T: Factor, E: Output<Acc = T::Acc>, S: Simd>(
     s: S,
     a: Mat<'_, E>,
     b: Right<'_, T>,
@@ -428,11 +495,19 @@ fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
         }
         Right::Packed(b) => b.wide(k.clone(), cols.clone()),
     };
-    let (tall, stride) = (height::<T::Acc, S>(), a_stride::<T::Acc>());
-    let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
-    for few in parts_of(rows.len(), 12 * tall) {
-        let range = rows.start + few.start..rows.start + few.end;
-        pack::rows(s, a, range, k.clone(), &mut a_packed);
+    let tall = height::<T::Acc, S>();
+    let block = TILES * tall;
+    let lying = lying_rows(a, &rows, &k);
+    let mut a_packed = Buffer::new(match lying {
+        Some(_) => 0,
+        None => rows.len().min(block) * k.len(),
+    });
+    for few in parts_of(rows.len(), block) {
+        let tiles = parts_of(few.len(), tall);
+        let first = rows.start + few.start;
+        if lying.is_none() {
+            pack::tiles(s, a, first, tiles.clone(), k.clone(), &mut a_packed);
+        }
         for left in (0..cols.len()).step_by(panel) {
             let right = cols.len().min(left + panel);
             let (b, b_stride) = match direct {
@@ -442,11 +517,18 @@ fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
                     (&packed[left * k.len()..][..stride * k.len()], stride)
                 }
             };
-            for tile in parts_of(few.len(), tall) {
-                let a = &a_packed[tile.start * stride..];
+            for tile in tiles.clone() {
+                let (a, lie) = match lying {
+                    Some((a, stride)) => {
+                        let start = (few.start + tile.start) * stride;
+                        (&a[start..], Lie::Rows(stride))
+                    }
+                    None => (&a_packed[tile.start * k.len()..], Lie::Columns),
+                };
                 let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
                 Tile {
                     a,
+                    lie,
                     b,
                     b_stride,
                     depth: k.len(),

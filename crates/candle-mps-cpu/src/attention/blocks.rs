@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Problem;
 use crate::{
     Element, Real, V,
-    matmul::{Buffer, Factor, Mat, Scratch, pack, product::multiply},
+    matmul::{Buffer, Factor, Mat, Scratch, pack, product::Multiply},
     rows::{max_of_four, sum_of_four, vectors},
     simd::{
         Simd, Vector, WithSimd, exp,
@@ -79,7 +79,14 @@ impl<R: Scratch + Real> Rows<R> {
             let a = &self.data[(index * self.rows + rows.start) * stride..];
             let b = &panels.data[k.start * panels.padded..];
             let c = c.part(0..height, 0..width);
-            multiply(s, a, (b, k.len(), panels.cols), k.len(), c, index > 0);
+            s.with(Multiply {
+                rows: a,
+                panels: b,
+                packed: (k.len(), panels.cols),
+                depth: k.len(),
+                c,
+                add: index > 0,
+            });
         }
     }
 }
@@ -126,7 +133,14 @@ impl<R: Scratch + Real> Panels<R> {
     /// are of one chunk.
     #[inline(always)]
     pub fn after<S: Simd>(&self, s: S, a: &[R], deep: usize, c: Block<'_, R>) {
-        multiply(s, a, (&self.data, self.deep, self.cols), deep, c, true);
+        s.with(Multiply {
+            rows: a,
+            panels: &self.data,
+            packed: (self.deep, self.cols),
+            depth: deep,
+            c,
+            add: true,
+        });
     }
 }
 

@@ -185,19 +185,54 @@ pub(crate) fn add<E: Element, S: Simd>(
     s: S,
     x: &[E::Acc],
     b: Mat<'_, E>,
-    (m, depth, n): (usize, usize, usize),
+    dims: (usize, usize, usize),
     (first, width, sums): (usize, usize, &mut [E::Acc]),
 ) {
-    if b.cs != 1 {
-        dots(s, x, b, depth, first, width, sums);
-    } else if n <= V::<E::Acc, S>::LANES {
-        narrow(s, x, b, depth, first, width, sums);
-    } else {
-        match m {
-            1 => add_rows::<E, S, 1, 4>(s, x, b, depth, first, width, sums),
-            2 => add_rows::<E, S, 2, 4>(s, x, b, depth, first, width, sums),
-            3 => add_rows::<E, S, 3, 2>(s, x, b, depth, first, width, sums),
-            _ => add_rows::<E, S, 4, 2>(s, x, b, depth, first, width, sums),
+    s.with(Add {
+        x,
+        b,
+        dims,
+        first,
+        width,
+        sums,
+    });
+}
+
+/// A kernel of its own, which all products share.
+struct Add<'a, E: Element> {
+    x: &'a [E::Acc],
+    b: Mat<'a, E>,
+    /// Rows, depth and columns of the product.
+    dims: (usize, usize, usize),
+    first: usize,
+    width: usize,
+    sums: &'a mut [E::Acc],
+}
+
+impl<E: Element> WithSimd for Add<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            x,
+            b,
+            dims: (m, depth, n),
+            first,
+            width,
+            sums,
+        } = self;
+        if b.cs != 1 {
+            dots(s, x, b, depth, first, width, sums);
+        } else if n <= V::<E::Acc, S>::LANES {
+            narrow(s, x, b, depth, first, width, sums);
+        } else {
+            match m {
+                1 => add_rows::<E, S, 1, 4>(s, x, b, depth, first, width, sums),
+                2 => add_rows::<E, S, 2, 4>(s, x, b, depth, first, width, sums),
+                3 => add_rows::<E, S, 3, 2>(s, x, b, depth, first, width, sums),
+                _ => add_rows::<E, S, 4, 2>(s, x, b, depth, first, width, sums),
+            }
         }
     }
 }

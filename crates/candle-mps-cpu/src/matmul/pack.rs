@@ -13,7 +13,7 @@ use super::Mat;
 use crate::{
     Element, V,
     simd::{
-        MAX_LANES, Simd, Vector,
+        MAX_LANES, Simd, Vector, WithSimd,
         gemm::{WIDTH, a_stride, turned},
     },
 };
@@ -135,6 +135,35 @@ pub(crate) fn rows<S: Simd, E: Element>(
     k: Range<usize>,
     dst: &mut [E::Acc],
 ) {
+    s.with(AsRows { a, rows, k, dst });
+}
+
+/// A kernel of its own, which all callers of [`rows`] share.
+struct AsRows<'a, E: Element> {
+    a: Mat<'a, E>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    dst: &'a mut [E::Acc],
+}
+
+impl<E: Element> WithSimd for AsRows<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, rows, k, dst } = self;
+        rows_of(s, a, rows, k, dst);
+    }
+}
+
+#[inline(always)]
+fn rows_of<S: Simd, E: Element>(
+    s: S,
+    a: Mat<'_, E>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    dst: &mut [E::Acc],
+) {
     let stride = a_stride::<E::Acc>();
     if a.cs == 1 {
         for (row, dst) in rows.zip(dst.chunks_mut(stride)) {
@@ -157,6 +186,35 @@ pub(crate) fn rows<S: Simd, E: Element>(
 /// Packs a block of B; `cols` starts at the beginning of a panel.
 #[inline(always)]
 pub(crate) fn cols<S: Simd, E: Element>(
+    s: S,
+    b: Mat<'_, E>,
+    k: Range<usize>,
+    cols: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    s.with(AsPanels { b, k, cols, dst });
+}
+
+/// A kernel of its own, which all callers of [`cols`] share.
+struct AsPanels<'a, E: Element> {
+    b: Mat<'a, E>,
+    k: Range<usize>,
+    cols: Range<usize>,
+    dst: &'a mut [E::Acc],
+}
+
+impl<E: Element> WithSimd for AsPanels<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { b, k, cols, dst } = self;
+        panels_of(s, b, k, cols, dst);
+    }
+}
+
+#[inline(always)]
+fn panels_of<S: Simd, E: Element>(
     s: S,
     b: Mat<'_, E>,
     k: Range<usize>,

@@ -429,13 +429,13 @@ pub fn matmul<T: Factor>(
             let (a, b) = (Left::Own(b.transposed()), Right::Own(a.transposed()));
             [Term { a, b, depth }]
         };
-        run(batch, isa, out, (1, m), terms, epilogue);
+        run(batch, isa, out, (1, m), &terms, epilogue);
     } else {
         let terms = |index| {
             let (a, b) = (Left::Own(a.at(index, dims)), Right::Own(b.at(index, dims)));
             [Term { a, b, depth }]
         };
-        run(batch, isa, out, (m, n), terms, epilogue);
+        run(batch, isa, out, (m, n), &terms, epilogue);
     }
     Ok(())
 }
@@ -607,7 +607,7 @@ pub fn matmul_packed<T: Factor>(
             depth,
         }]
     };
-    run(batch, b.isa, out, (m, n), terms, epilogue);
+    run(batch, b.isa, out, (m, n), &terms, epilogue);
     Ok(())
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
     isa: Isa,
     out: &mut [O],
     (m, n): (usize, usize),
-    terms: impl Fn(usize) -> [Term<'a, T>; N] + Sync,
+    terms: &(dyn Fn(usize) -> [Term<'a, T>; N] + Sync),
     epilogue: Epilogue<'_, O>,
 ) {
     let size = m * n;

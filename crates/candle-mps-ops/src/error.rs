@@ -123,6 +123,94 @@ pub enum Error {
         strides: Vec<usize>,
     },
 
+    /// An op that computes with floats got something else.
+    #[error(
+        "{op}: {operand} is {dtype:?}, which is not one of f32, f64, f16 and bf16: convert it with \
+         Tensor::to_dtype"
+    )]
+    NotFloat {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its element type.
+        dtype: DType,
+    },
+
+    /// The operands of an op have different element types.
+    #[error(
+        "{op}: {operand} is {dtype:?} and {first} is {expected:?}: convert one with \
+         Tensor::to_dtype"
+    )]
+    OperandDType {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its element type.
+        dtype: DType,
+        /// The tensor that it has to agree with.
+        first: &'static str,
+        /// The element type of that one.
+        expected: DType,
+    },
+
+    /// Indices are not integers of a type that can be read.
+    #[error(
+        "{op}: {operand} is {dtype:?}, indices are u8, u32 or i64: convert it with Tensor::to_dtype"
+    )]
+    NotIndex {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its element type.
+        dtype: DType,
+    },
+
+    /// A target is not a class.
+    #[error(
+        "{op}: targets[{at}] is {target}, the logits have {classes} classes: count from 0, or pass \
+         the value to cross_entropy_with as the one to ignore"
+    )]
+    NoSuchClass {
+        /// The op.
+        op: &'static str,
+        /// The target's place, in row-major order.
+        at: usize,
+        /// The target.
+        target: i64,
+        /// The number of classes.
+        classes: usize,
+    },
+
+    /// An operand has a shape that the op or the other operands do not allow.
+    #[error("{op}: {operand} has shape {shape:?}, {needed}")]
+    OperandShape {
+        /// The op.
+        op: &'static str,
+        /// Which tensor.
+        operand: &'static str,
+        /// Its shape.
+        shape: Shape,
+        /// What it should be, and what to do.
+        needed: String,
+    },
+
+    /// A dimension was asked for that the tensor does not have.
+    #[error(
+        "{op}: x has shape {shape:?} and no such dimension ({source}): count from 0, or from the \
+         end with D::Minus1"
+    )]
+    Dim {
+        /// The op.
+        op: &'static str,
+        /// The tensor's shape.
+        shape: Shape,
+        /// What Candle says about the dimension.
+        source: candle_core::Error,
+    },
+
     /// There is no GPU of that number.
     #[error("there is no Metal device {ordinal}, this system has {available}: count from 0")]
     NoSuchDevice {
@@ -135,6 +223,10 @@ pub enum Error {
     /// Candle failed underneath an op.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+
+    /// A kernel of the CPU refused an argument.
+    #[error(transparent)]
+    Cpu(#[from] candle_mps_cpu::Error),
 
     /// MPS refused or failed underneath an op.
     #[cfg(feature = "metal")]
@@ -180,6 +272,19 @@ mod tests {
         let candle = candle_core::Error::from(error());
         assert_eq!(candle.to_string(), text);
         assert_eq!(Error::from(candle).to_string(), text);
+    }
+
+    #[test]
+    fn an_error_of_the_cpu_keeps_its_source() {
+        let cpu = candle_mps_cpu::Error::Axis {
+            op: "softmax",
+            axis: 2,
+            rank: 1,
+        };
+        let error = Error::from(cpu.clone());
+        assert_eq!(error.to_string(), cpu.to_string());
+        assert!(matches!(&error, Error::Cpu(inside) if *inside == cpu));
+        assert_eq!(candle_core::Error::from(error).to_string(), cpu.to_string());
     }
 
     #[test]

@@ -1,15 +1,42 @@
 //! The ops, one per file, and the checks that they share.
 //!
-//! Each op is a function that checks everything and applies the op's struct, and the struct, which
-//! implements Candle's `CustomOp`. The structs are public for those who build ops of their own.
+//! Each op is a function that checks everything before it computes. On the CPU the fused ops call
+//! kernels that read every layout as it is, forward and backward; on other devices they are
+//! compositions of Candle's ops. How they get into Candle's graph is in `fused.rs`. The ops that end in
+//! `_mps` run on Metal only; their structs are public for those who build ops of their own.
 
+mod attention;
+mod cross_entropy;
+mod fused;
+mod geglu;
+mod layer_norm;
+mod linear;
 mod log_softmax_mps;
+mod lora;
+mod matmul;
 mod matmul_mps;
+mod operand;
+mod pack;
+mod rms_norm;
+mod rope;
+mod softmax;
 mod softmax_mps;
+mod swiglu;
 
+pub use attention::{AttentionOptions, attention, flash_attention};
+pub use cross_entropy::{cross_entropy, cross_entropy_with};
+pub use geglu::{geglu, geglu_erf};
+pub use layer_norm::layer_norm;
+pub use linear::{Activation, linear, linear_with};
 pub use log_softmax_mps::{LogSoftmaxMps, log_softmax_mps};
+pub use lora::{lora, lora_delta};
+pub use matmul::matmul;
 pub use matmul_mps::{MatmulMps, matmul_mps};
+pub use rms_norm::{rms_norm, rms_norm_no_weight};
+pub use rope::{rope, rope_i, rope_thd};
+pub use softmax::{log_softmax, softmax, softmax_last_dim};
 pub use softmax_mps::{SoftmaxMps, softmax_mps};
+pub use swiglu::swiglu;
 
 use candle_core::{DType, Device, DeviceLocation, Shape, Tensor};
 
@@ -55,6 +82,33 @@ fn check_rank(op: &'static str, operand: &'static str, shape: &Shape, needed: us
         });
     }
     Ok(())
+}
+
+/// Refuses a vector that has not one element for each of the last dimension of `x`.
+fn check_last(op: &'static str, x: &Tensor, operand: &'static str, vector: &Tensor) -> Result<()> {
+    let width = x.dims().last().copied().unwrap_or_default();
+    if vector.dims() != [width] {
+        let needed = format!(
+            "[{width}] is needed, the last dimension of x, whose shape is {:?}: flatten it, or \
+             transpose x",
+            x.shape()
+        );
+        return Err(fused::bad_shape(op, operand, vector, needed));
+    }
+    Ok(())
+}
+
+/// Refuses what cannot be added to a mean of squares.
+fn check_eps(op: &'static str, eps: f64) -> Result<()> {
+    if eps >= 0. {
+        return Ok(());
+    }
+    Err(Error::Cpu(candle_mps_cpu::Error::Option {
+        op,
+        argument: "eps",
+        got: eps,
+        remedy: "pass 0 or a small positive number",
+    }))
 }
 
 /// The answer of an op that was applied to a tensor of the CPU without asking its function.

@@ -83,7 +83,7 @@ fn place(stack: &str) -> Option<String> {
         let file = lines
             .peek()
             .and_then(|line| line.trim_start().strip_prefix("at "));
-        if !is_machinery(function) {
+        if !is_machinery(function, file) {
             return Some(match file {
                 Some(file) => format!("{file} in {function}"),
                 None => function.to_owned(),
@@ -95,16 +95,32 @@ fn place(stack: &str) -> Option<String> {
 
 /// Whether a function is on the way from a program to its allocation: the standard library,
 /// the bindings, this runtime and what is simulated on it (but not their own tests).
-fn is_machinery(function: &str) -> bool {
+fn is_machinery(function: &str, file: Option<&str>) -> bool {
     if function.contains("::tests::") {
         return false;
     }
-    let root = crate_of(function);
-    // A name without a path is a C function: the ABI of this runtime.
-    !function.contains("::")
-        || matches!(root, "core" | "std" | "alloc" | "block2" | "test")
-        || root.starts_with("objc2")
-        || root.starts_with("metal_sim")
+    if !function.contains("::") {
+        // A C function, the ABI of this runtime; or debug information of lines only, in which an
+        // inlined function has no path.
+        return file.is_none_or(is_machinery_file);
+    }
+    is_machinery_crate(crate_of(function)) || file.is_some_and(is_machinery_file)
+}
+
+fn is_machinery_crate(name: &str) -> bool {
+    matches!(name, "core" | "std" | "alloc" | "block2" | "test")
+        || name.starts_with("objc2")
+        || name.starts_with("metal_sim")
+}
+
+/// The same by the folder above `src`, which is named like its crate, with a version if it comes from
+/// a registry. The standard library is somewhere below `/rustc`.
+fn is_machinery_file(file: &str) -> bool {
+    let above = file.split("/src/").next().unwrap_or(file);
+    let folder = above.rsplit('/').next().unwrap_or(above);
+    let name = folder.split_once("-0.").map_or(folder, |(name, _)| name);
+    file.starts_with("/rustc/")
+        || (file.contains("/src/") && is_machinery_crate(&name.replace('-', "_")))
 }
 
 /// The crate that a function's path begins with: in `<type as trait>::name` the type's, or the
@@ -143,6 +159,17 @@ mod tests {
             place(stack).unwrap(),
             "./src/engine.rs:12:34 in <app::Engine as app::Start>::start"
         );
+        // An inlined function, and debug information of lines only.
+        let stack = "   0: object_new
+             at /home/someone/metal-sim-objc/src/object.rs:80:5
+   1: send<(), *mut app::Engine>
+             at /registry/objc2-0.6.5/src/runtime/message_receiver.rs:243:18
+   2: call_once
+             at /rustc/59807616/library/core/src/ops/function.rs:250:5
+   3: start
+             at ./src/engine.rs:12:34
+";
+        assert_eq!(place(stack).unwrap(), "./src/engine.rs:12:34 in start");
         assert_eq!(place("   0: app::main\n").unwrap(), "app::main");
         assert_eq!(place("disabled backtrace"), None);
     }

@@ -5,7 +5,9 @@
 //! compositions of Candle's ops. How they get into Candle's graph is in `fused.rs`. The ops that end in
 //! `_mps` run on Metal only; their structs are public for those who build ops of their own.
 
+mod adamw;
 mod attention;
+mod calls;
 mod cross_entropy;
 mod fused;
 mod geglu;
@@ -23,7 +25,10 @@ mod softmax;
 mod softmax_mps;
 mod swiglu;
 
+pub use adamw::{AdamWMoments, AdamWOptions};
 pub use attention::{AttentionOptions, attention, flash_attention};
+#[doc(hidden)]
+pub use calls::calls;
 pub use cross_entropy::{cross_entropy, cross_entropy_with};
 pub use geglu::{geglu, geglu_erf};
 pub use layer_norm::layer_norm;

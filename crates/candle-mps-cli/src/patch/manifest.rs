@@ -132,11 +132,12 @@ pub fn of_copy(manifest: &str, folder: &Path, ops: &Ops) -> Result<String, TomlE
     let mut document: DocumentMut = manifest.parse()?;
     document["dependencies"]["candle-mps-ops"] =
         Item::Value(ops.dependency(folder).parse::<Value>()?);
-    let features = document
-        .get_mut("features")
-        .and_then(|it| it.get_mut("metal"));
-    if let Some(features) = features.and_then(Item::as_array_mut) {
-        let mut ours = Value::from("candle-mps-ops/metal");
+    for name in ["accelerate", "metal"] {
+        let all = document.get_mut("features");
+        let Some(features) = all.and_then(|it| it.get_mut(name)?.as_array_mut()) else {
+            continue;
+        };
+        let mut ours = Value::from(format!("candle-mps-ops/{name}"));
         if let Some(last) = features.iter().last() {
             // On a line of its own, if the others are.
             *ours.decor_mut() = last.decor().clone();

@@ -140,6 +140,7 @@ impl<T: Element> WithSimd for Turn<'_, T> {
     }
 }
 
+/// Both products are rounded, as in Candle: on f32 and f64 the results are equal to the last bit.
 #[inline(always)]
 fn halves<T: Element, S: Simd>(s: S, x: &[T], cos: &[T], sin: &[T], sign: T::Acc, out: &mut [T]) {
     let (n, zero) = (cos.len(), T::Acc::ZERO);
@@ -154,7 +155,7 @@ fn halves<T: Element, S: Simd>(s: S, x: &[T], cos: &[T], sin: &[T], sign: T::Acc
         let cos = T::get(s, &cos[at..at + len], zero);
         let sin = T::get(s, &sin[at..at + len], zero) * sign;
         T::put(s, a * cos - b * sin, &mut to_a[at..at + len]);
-        T::put(s, a.mul_add(sin, b * cos), &mut to_b[at..at + len]);
+        T::put(s, a * sin + b * cos, &mut to_b[at..at + len]);
     });
 }
 
@@ -174,7 +175,7 @@ fn neighbours<T: Element, S: Simd>(
         let (low, high) = (T::load(s, &x[2 * at..]), T::load(s, &x[2 * at + lanes..]));
         let (a, b) = low.deinterleave(high);
         let (cos, sin) = (T::load(s, &cos[at..]), T::load(s, &sin[at..]) * signs);
-        let (low, high) = (a * cos - b * sin).interleave(a.mul_add(sin, b * cos));
+        let (low, high) = (a * cos - b * sin).interleave(a * sin + b * cos);
         T::store(s, low, &mut out[2 * at..]);
         T::store(s, high, &mut out[2 * at + lanes..]);
     }
@@ -191,7 +192,7 @@ fn neighbours<T: Element, S: Simd>(
             T::get(s, &sin[whole..], zero) * signs,
         );
         T::store(s, a * cos - b * sin, &mut pairs[0]);
-        T::store(s, a.mul_add(sin, b * cos), &mut pairs[1]);
+        T::store(s, a * sin + b * cos, &mut pairs[1]);
         for i in whole..n {
             out[2 * i] = pairs[0][i - whole];
             out[2 * i + 1] = pairs[1][i - whole];

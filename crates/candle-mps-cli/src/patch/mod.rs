@@ -160,15 +160,25 @@ fn patch(workspace: &Workspace, ops: Option<Ops>, dry_run: bool) -> Result<Strin
 
 /// Looks at everything, and writes nothing.
 fn plan(workspace: &Workspace, before: &Before, ops: Option<Ops>) -> Result<Plan> {
-    let packages = workspace.packages()?;
+    let mut packages = workspace.packages()?;
+    let used = |name| packages.named(name).next().is_some();
+    let (uses_nn, uses_ops) = (used("candle-nn"), used("candle-mps-ops"));
+    if !uses_nn || (ops.is_none() && !uses_ops) {
+        // They may be optional.
+        match workspace.all_packages() {
+            Ok(all) => packages = all,
+            Err(_) if uses_nn => {}
+            Err(error) => return Err(error),
+        }
+    }
     let candle_nn = candle_nn(workspace, &packages)?;
     let edited = Redirects::read().apply(&candle_nn.version, candle_nn.folder())?;
     let root = workspace.root();
     let root = root.canonicalize().map_err(Error::file("read", root))?;
-    let (ops, folder) = (
-        ops.unwrap_or_else(|| packages.ops()),
-        root.join(manifest::COPY),
-    );
+    let ops = ops
+        .or_else(|| packages.ops())
+        .unwrap_or_else(Ops::published);
+    let folder = root.join(manifest::COPY);
     let published = files::read(&candle_nn.manifest_path)?;
     let copy_manifest =
         manifest::of_copy(&published, &folder, &ops).map_err(|source| Error::Toml {
@@ -255,7 +265,7 @@ fn write(workspace: &Workspace, before: &Before, plan: &Plan) -> Result<Record> 
 
 /// Asks cargo whether it uses the copy now.
 fn verify(workspace: &Workspace) -> Result<()> {
-    let packages = workspace.packages().map_err(|error| match error {
+    let used = uses_copy(workspace).map_err(|error| match error {
         Error::Cargo { message } if message.contains("candle-mps-ops") => Error::Refused {
             remedy: "name a checkout with --ops PATH, or make the workspace depend on candle-mps:",
             message,
@@ -267,7 +277,7 @@ fn verify(workspace: &Workspace) -> Result<()> {
         },
         error => error,
     })?;
-    if uses_copy(workspace, &packages) {
+    if used {
         return Ok(());
     }
     Err(Error::Refused {
@@ -276,10 +286,14 @@ fn verify(workspace: &Workspace) -> Result<()> {
     })
 }
 
-fn uses_copy(workspace: &Workspace, packages: &Packages) -> bool {
+fn uses_copy(workspace: &Workspace) -> Result<bool> {
     let copy = workspace.root().join(manifest::COPY).canonicalize().ok();
-    let mut all = packages.named("candle-nn");
-    all.any(|package| package.source.is_none() && package.folder().canonicalize().ok() == copy)
+    let among = |packages: Packages| {
+        let mut all = packages.named("candle-nn");
+        all.any(|package| package.source.is_none() && package.folder().canonicalize().ok() == copy)
+    };
+    // It may be optional.
+    Ok(among(workspace.packages()?) || among(workspace.all_packages()?))
 }
 
 /// A second run: says so, if all is as this program would do it.
@@ -308,7 +322,7 @@ fn patched_already(workspace: &Workspace, ops: Option<&Ops>) -> Result<String> {
     if ops.is_some_and(|ops| ops != record.ops) {
         return Err(otherwise(format!("with candle-mps-ops {}", record.ops)));
     }
-    if !uses_copy(workspace, &workspace.packages()?) {
+    if !uses_copy(workspace)? {
         let unused = "but uses another version of candle-nn now".to_owned();
         return Err(otherwise(unused));
     }

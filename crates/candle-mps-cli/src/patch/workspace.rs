@@ -66,12 +66,13 @@ impl Workspace {
         self.root().join("Cargo.lock")
     }
 
-    /// All packages that are built by default; or with every feature, if only these use candle-nn.
+    /// All packages that are built by default.
     pub fn packages(&self) -> Result<Packages> {
-        let packages = self.metadata(&[])?;
-        if packages.named("candle-nn").next().is_some() {
-            return Ok(packages);
-        }
+        self.metadata(&[])
+    }
+
+    /// All packages that are built with every feature, among them optional dependencies.
+    pub fn all_packages(&self) -> Result<Packages> {
         self.metadata(&["--all-features"])
     }
 
@@ -94,12 +95,9 @@ impl Packages {
         self.packages.iter().filter(move |it| it.name == name)
     }
 
-    /// Where candle-mps-ops comes from in this workspace; the version that goes with this program, if
-    /// the workspace does not use it yet.
-    pub fn ops(&self) -> Ops {
-        self.named("candle-mps-ops")
-            .next()
-            .map_or_else(|| Ops::Version("0.11".to_owned()), Package::origin)
+    /// Where candle-mps-ops comes from in this workspace, if it is used there.
+    pub fn ops(&self) -> Option<Ops> {
+        self.named("candle-mps-ops").next().map(Package::origin)
     }
 }
 
@@ -136,6 +134,11 @@ impl Package {
 }
 
 impl Ops {
+    /// The one that goes with this program.
+    pub fn published() -> Self {
+        Self::Version("0.11".to_owned())
+    }
+
     /// The folder of a checkout that the user named.
     pub fn checkout(path: &Path) -> Result<Self> {
         let not_ops = |found: String| Error::NotOps {
@@ -224,7 +227,7 @@ mod tests {
         let crates_io = "registry+https://github.com/rust-lang/crates.io-index";
         assert_eq!(dependency(Some(crates_io)), "\"0.11.3\"");
         let none = Packages { packages: vec![] };
-        assert_eq!(none.ops(), Ops::Version("0.11".to_owned()));
+        assert_eq!(none.ops(), None);
     }
 
     #[test]

@@ -218,3 +218,18 @@ pub(crate) fn adamw(params: &ParamsAdamW) -> AdamWOptions {
         weight_decay: params.weight_decay,
     }
 }
+
+/// What a cache answers to the keys and values that it gets first: these, with their gradients, which
+/// candle-nn drops. What it remembers of them is without, as ever.
+pub(crate) fn first_keys(
+    seen: usize,
+    k: &Tensor,
+    v: &Tensor,
+    remember: impl FnOnce(&Tensor, &Tensor) -> Result<(Tensor, Tensor)>,
+) -> Option<Result<(Tensor, Tensor)>> {
+    let trained = seen == 0 && (k.track_op() || v.track_op());
+    trained.then(|| {
+        remember(&k.detach(), &v.detach())?;
+        Ok((k.contiguous()?, v.contiguous()?))
+    })
+}

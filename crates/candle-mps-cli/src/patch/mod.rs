@@ -457,3 +457,89 @@ impl Plan {
         self.edited.iter().map(|edited| edited.changes.len()).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> Workspace {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        Workspace::find(Some(&root)).unwrap()
+    }
+
+    fn package(version: &str, source: Option<&str>) -> Package {
+        Package {
+            name: "candle-nn".to_owned(),
+            version: version.to_owned(),
+            source: source.map(str::to_owned),
+            manifest_path: "/a/candle-nn/Cargo.toml".into(),
+        }
+    }
+
+    #[test]
+    fn a_known_candle_nn_of_crates_io_is_chosen_and_no_other() {
+        let crates_io = Some("registry+https://github.com/rust-lang/crates.io-index");
+        let choose = |packages: Vec<Package>| {
+            let chosen = candle_nn(&repository(), &Packages { packages });
+            chosen.map(|it| it.version).map_err(|it| it.to_string())
+        };
+        let old = || package("0.9.2", crates_io);
+        let known = || package("0.11.1", crates_io);
+        assert_eq!(choose(vec![old(), known()]).unwrap(), "0.11.1");
+        let unknown = choose(vec![old()]).unwrap_err();
+        assert!(
+            unknown.starts_with("candle-nn 0.9.2 is not known"),
+            "{unknown}"
+        );
+        assert!(unknown.contains("0.11.0, 0.11.1"), "{unknown}");
+        assert!(
+            unknown.contains("cargo update candle-nn --precise"),
+            "{unknown}"
+        );
+        let git = package("0.11.1", Some("git+https://example.com/candle#0"));
+        let elsewhere = choose(vec![git]).unwrap_err();
+        assert!(
+            elsewhere.contains("git+https://example.com/candle#0"),
+            "{elsewhere}"
+        );
+        assert!(
+            choose(Vec::new())
+                .unwrap_err()
+                .contains("depends on candle-nn")
+        );
+    }
+
+    #[test]
+    fn each_edited_item_of_the_published_source_is_recognised_by_its_text() {
+        let packages = repository().packages().unwrap();
+        let published = packages.named("candle-nn").next().unwrap();
+        let edited = Redirects::read()
+            .apply("0.11.1", published.folder())
+            .unwrap();
+        let scratch = std::env::temp_dir().join(format!("candle-mps-items-{}", std::process::id()));
+        for file in &edited {
+            for change in &file.changes {
+                // One letter of it is another one.
+                let mut text = file.before.clone();
+                let range = match change.range.is_empty() {
+                    true => change.range.start..file.before.len(),
+                    false => change.range.clone(),
+                };
+                let at = range.start
+                    + text[range]
+                        .find(|it: char| it.is_ascii_lowercase())
+                        .unwrap();
+                text.replace_range(at..=at, "Q");
+                files::copy_folder(&published.folder().join("src"), &scratch.join("src")).unwrap();
+                files::write(&scratch.join(&file.file), &text).unwrap();
+                let error = Redirects::read()
+                    .apply("0.11.1", &scratch)
+                    .unwrap_err()
+                    .to_string();
+                assert!(error.contains("differs from what was published"), "{error}");
+                assert!(error.contains(file.file.to_str().unwrap()), "{error}");
+            }
+        }
+        files::remove_folder(&scratch).unwrap();
+    }
+}

@@ -21,7 +21,7 @@ pub struct Workspace {
 /// What `cargo metadata` says, as far as it matters here.
 #[derive(Deserialize)]
 pub struct Packages {
-    packages: Vec<Package>,
+    pub packages: Vec<Package>,
 }
 
 /// A package of the workspace or of its dependencies.

@@ -208,7 +208,7 @@ pub enum Error {
         /// The tensor's shape.
         shape: Shape,
         /// What Candle says about the dimension.
-        source: candle_core::Error,
+        source: Box<candle_core::Error>,
     },
 
     /// There is no GPU of that number.

@@ -1,5 +1,5 @@
-//! The function names that the first attempt at MPS for Candle gave itself, so that code written
-//! against it needs a new `use` line only.
+//! The names that the first attempt at MPS for Candle gave itself, so that code written against it
+//! needs a new `use` line only.
 
 use candle_core::Tensor;
 
@@ -9,6 +9,42 @@ use crate::{Result, ops};
 /// [`ops::matmul_mps`].
 pub fn mps_matmul(left: &Tensor, right: &Tensor) -> Result<Tensor> {
     ops::matmul_mps(left, right)
+}
+
+/// The fused ops of that attempt, as methods of a tensor. All are differentiable, on every device.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_mps::compat::CustomMetalOps;
+///
+/// let x = Tensor::new(&[[2f32, -2.]], &Device::Cpu)?;
+/// assert_eq!(x.rms_norm_fused(0.)?.to_vec2::<f32>()?, [[1., -1.]]);
+/// # Ok::<(), candle_mps::Error>(())
+/// ```
+pub trait CustomMetalOps {
+    /// scaling · (self · lora_a) · lora_b, with `lora_a` of [in, rank] and `lora_b` of [rank, out].
+    /// The same as [`ops::lora_delta`].
+    fn lora_forward_fused(&self, lora_a: &Tensor, lora_b: &Tensor, scaling: f32) -> Result<Tensor>;
+
+    /// Softmax over the last dimension. The same as [`ops::softmax_last_dim`].
+    fn softmax_fused(&self) -> Result<Tensor>;
+
+    /// RMS norm over the last dimension, without a weight. The same as [`ops::rms_norm_no_weight`].
+    fn rms_norm_fused(&self, eps: f32) -> Result<Tensor>;
+}
+
+impl CustomMetalOps for Tensor {
+    fn lora_forward_fused(&self, lora_a: &Tensor, lora_b: &Tensor, scaling: f32) -> Result<Tensor> {
+        ops::lora_delta(self, lora_a, lora_b, f64::from(scaling))
+    }
+
+    fn softmax_fused(&self) -> Result<Tensor> {
+        ops::softmax_last_dim(self)
+    }
+
+    fn rms_norm_fused(&self, eps: f32) -> Result<Tensor> {
+        ops::rms_norm_no_weight(self, f64::from(eps))
+    }
 }
 
 /// Says whether [`tensor_to_mps_matrix`] can wrap the tensor without a copy: it is on Metal, has a

@@ -16,14 +16,27 @@
 //! }
 //! ```
 //!
-//! Everything that runs on Metal is behind the feature `metal` (or `mps`, the same). Without it
-//! this crate compiles on any system, and an op answers with an [`Error`] that says what to turn
-//! on. With it, an op on a tensor of the CPU is an error too: nothing falls back in silence.
+//! The fused ops (softmax, norms, rope, attention, LoRA, linear, gated units, cross-entropy) run on any
+//! device and are differentiable there, which Candle's own are not:
+//!
+//! ```
+//! use candle_core::{D, Device, Var};
+//! use candle_mps::FusedOps;
+//!
+//! let x = Var::new(&[[1f32, 2., 3.]], &Device::Cpu)?;
+//! let loss = x.softmax(D::Minus1)?.sqr()?.sum_all()?;
+//! assert!(loss.backward()?.get(&x).is_some());
+//! # Ok::<(), candle_mps::Error>(())
+//! ```
+//!
+//! MPS is behind the feature `metal` (or `mps`, the same). Without it this crate compiles on any
+//! system, and an op whose name ends in `_mps` answers with an [`Error`] that says what to turn on.
+//! With it, such an op on a tensor of the CPU is an error too: it does not fall back in silence.
 //!
 //! | you want | use |
 //! |---|---|
 //! | an op as a method of a tensor | [`FusedOps`] |
-//! | the op as a function, or its `CustomOp` | [`ops`] |
+//! | the op as a function | [`ops`] |
 //! | a Metal device, checked | `metal::device` |
 //! | the names of the first MPS bindings for Candle | [`compat`] |
 //! | MPS itself, without Candle | `safe_mps`, re-exported here |

@@ -30,6 +30,29 @@ fn ordinals_without_a_device() {
 }
 
 #[test]
+fn fused_ops_on_two_devices() {
+    let cpu = zeros(&[1, 1, 2, 2], DType::F32, &Device::Cpu);
+    let gpu = zeros(&[1, 1, 2, 2], DType::F32, &metal());
+    let row = |x: &Tensor| x.flatten_all().unwrap().narrow(0, 0, 2).unwrap();
+    let targets = zeros(&[1, 1, 2], DType::U32, &metal());
+    let options = Default::default();
+    let errors = [
+        cpu.matmul_fused(&gpu),
+        gpu.rms_norm(&row(&cpu), 1e-5),
+        cpu.layer_norm(&row(&cpu), Some(&row(&gpu)), 1e-5),
+        gpu.rope(&cpu, &gpu),
+        cpu.attention(&cpu, &gpu, None, &options),
+        cpu.attention(&cpu, &cpu, Some(&gpu), &options),
+        cpu.swiglu(&gpu),
+        cpu.cross_entropy(&targets),
+    ];
+    for error in errors.map(candle_mps::Result::unwrap_err) {
+        assert!(matches!(error, Error::DeviceMismatch { .. }), "{error}");
+        says(&error, "Tensor::to_device");
+    }
+}
+
+#[test]
 fn tensors_of_the_cpu() {
     let (cpu, gpu) = (
         zeros(&[2, 2], DType::F32, &Device::Cpu),

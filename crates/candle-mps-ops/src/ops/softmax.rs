@@ -72,7 +72,7 @@ fn run<const LOG: bool>(
     let dim = dim.to_index(x.shape(), name).map_err(|source| Error::Dim {
         op: name,
         shape: x.shape().clone(),
-        source,
+        source: Box::new(source),
     })?;
     if !runs_here(x) {
         return Ok(composed(x, dim, LOG)?);

@@ -17,7 +17,7 @@ pub fn seeded(test: &str, body: impl FnOnce(&mut Random)) {
 }
 
 /// SplitMix64: small, and the same everywhere.
-pub struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     pub fn next(&mut self) -> u64 {

@@ -30,76 +30,76 @@ def random(dtype, *sizes):
     return (torch.rand(sizes, dtype=torch.float32) - 0.5).to(dtype)
 
 
-def forward_of_rows(op):
+# Each function takes an element type and sizes and gives a call and the tensors that it depends on.
+
+
+def softmax(dtype, rows, width):
+    x = random(dtype, rows, width)
+    return lambda: torch.softmax(x, -1), [x]
+
+
+def log_softmax(dtype, rows, width):
+    x = random(dtype, rows, width)
+    return lambda: torch.log_softmax(x, -1), [x]
+
+
+def rms_norm(dtype, rows, width):
+    x, weight = random(dtype, rows, width), random(dtype, width)
+    return lambda: torch.nn.functional.rms_norm(x, (width,), weight, 1e-5), [x, weight]
+
+
+def layer_norm(dtype, rows, width):
+    x, weight, bias = random(dtype, rows, width), random(dtype, width), random(dtype, width)
+    run = torch.nn.functional.layer_norm
+    return lambda: run(x, (width,), weight, bias, 1e-5), [x, weight, bias]
+
+
+def gated(activation):
     def make(dtype, rows, width):
-        x, weight, bias = random(dtype, rows, width), random(dtype, width), random(dtype, width)
-        calls = {
-            "softmax": lambda: torch.softmax(x, -1),
-            "log_softmax": lambda: torch.log_softmax(x, -1),
-            "rms_norm": lambda: torch.nn.functional.rms_norm(x, (width,), weight, 1e-5),
-            "layer_norm": lambda: torch.nn.functional.layer_norm(x, (width,), weight, bias, 1e-5),
-        }
-        return calls[op]
+        gate, up = random(dtype, rows, width), random(dtype, rows, width)
+        return lambda: activation(gate) * up, [gate, up]
 
     return make
-
-
-def backward_of_rows(op):
-    """The backward alone: the graph stands, and gradients start from nothing at each call."""
-
-    def make(dtype, rows, width):
-        x = random(dtype, rows, width).requires_grad_()
-        weight = random(dtype, width).requires_grad_()
-        bias = random(dtype, width).requires_grad_()
-        y = {
-            "softmax": lambda: torch.softmax(x, -1),
-            "rms_norm": lambda: torch.nn.functional.rms_norm(x, (width,), weight, 1e-5),
-            "layer_norm": lambda: torch.nn.functional.layer_norm(x, (width,), weight, bias, 1e-5),
-        }[op]()
-        gradient = random(dtype, rows, width)
-        wanted = {"softmax": [x], "rms_norm": [x, weight], "layer_norm": [x, weight, bias]}[op]
-        return lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True)
-
-    return make
-
-
-def swiglu(dtype, rows, width):
-    gate, up = random(dtype, rows, width), random(dtype, rows, width)
-    return lambda: torch.nn.functional.silu(gate) * up
 
 
 def cross_entropy(dtype, rows, width):
     logits = random(dtype, rows, width)
     targets = torch.randint(width, (rows,))
-    return lambda: torch.nn.functional.cross_entropy(logits, targets)
+    return lambda: torch.nn.functional.cross_entropy(logits, targets), [logits]
 
 
 def matmul(dtype, m, n, k):
     a, b = random(dtype, m, k), random(dtype, k, n)
-    return lambda: a @ b
+    return lambda: a @ b, [a, b]
 
 
 def batched_matmul(dtype, batch, m, n, k):
     a, b = random(dtype, batch, m, k), random(dtype, batch, k, n)
-    return lambda: torch.bmm(a, b)
+    return lambda: torch.bmm(a, b), [a, b]
+
+
+def linear(dtype, rows, inner, outer):
+    x, w = random(dtype, rows, inner), random(dtype, outer, inner)
+    return lambda: torch.nn.functional.linear(x, w), [x, w]
 
 
 def lora_delta(dtype, rows, width, rank):
     x, a, b = random(dtype, rows, width), random(dtype, width, rank), random(dtype, rank, width)
-    return lambda: ((x @ a) @ b) * 0.5
+    return lambda: ((x @ a) @ b) * 0.5, [x, a, b]
 
 
 def lora_full(dtype, rows, width, rank):
+    """The base weight is frozen."""
     x, w = random(dtype, rows, width), random(dtype, width, width)
     a, b = random(dtype, width, rank), random(dtype, rank, width)
-    return lambda: torch.add(x @ w, (x @ a) @ b, alpha=0.5)
+    return lambda: torch.add(x @ w, (x @ a) @ b, alpha=0.5), [x, a, b]
 
 
 def attention(causal):
     def make(dtype, batch, heads, length, width):
         q, k, v = (random(dtype, batch, heads, length, width) for _ in range(3))
         run = torch.nn.functional.scaled_dot_product_attention
-        return lambda: run(q, k, v, is_causal=causal)
+        return lambda: run(q, k, v, is_causal=causal), [q, k, v]
 
     return make
 
@@ -108,22 +108,135 @@ def adamw(dtype, count):
     parameter = torch.nn.Parameter(random(dtype, count))
     parameter.grad = random(dtype, count)
     optimizer = torch.optim.AdamW([parameter], lr=1e-3, fused=True)
-    return optimizer.step
+    return optimizer.step, []
 
 
-OPS = {
-    **{op: forward_of_rows(op) for op in ("softmax", "log_softmax", "rms_norm", "layer_norm")},
-    **{f"{op}_backward": backward_of_rows(op) for op in ("softmax", "rms_norm", "layer_norm")},
-    "swiglu": swiglu,
+class Llama:
+    """Layers of width and hidden width 4 x width, heads of 64, without words."""
+
+    def __init__(self, dtype, layers, width, length):
+        def weight(*sizes):
+            return torch.nn.Parameter(random(dtype, *sizes) * 2 / sizes[-1] ** 0.5)
+
+        hidden = 4 * width
+        self.heads = width // 64
+        self.layers = [
+            {
+                "norms": [weight(width), weight(width)],
+                "qkvo": [weight(width, width) for _ in range(4)],
+                "gate": weight(hidden, width),
+                "up": weight(hidden, width),
+                "down": weight(width, hidden),
+            }
+            for _ in range(layers)
+        ]
+        self.norm = weight(width)
+        angles = torch.arange(length)[:, None] / 10000 ** (torch.arange(32) / 32)
+        self.cos, self.sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        self.x = random(dtype, 1, length, width)
+
+    def parameters(self):
+        of = [it["norms"] + it["qkvo"] + [it["gate"], it["up"], it["down"]] for it in self.layers]
+        return sum(of, [self.norm])
+
+    def rope(self, x):
+        first, second = x.chunk(2, -1)
+        turned = [first * self.cos - second * self.sin, second * self.cos + first * self.sin]
+        return torch.cat(turned, -1)
+
+    def forward(self):
+        functional, x = torch.nn.functional, self.x
+        width = x.shape[-1]
+        for layer in self.layers:
+            normed = functional.rms_norm(x, (width,), layer["norms"][0], 1e-5)
+            q, k, v = (
+                functional.linear(normed, weight).unflatten(-1, (self.heads, 64)).transpose(1, 2)
+                for weight in layer["qkvo"][:3]
+            )
+            attend = functional.scaled_dot_product_attention
+            seen = attend(self.rope(q), self.rope(k), v, is_causal=True)
+            x = x + functional.linear(seen.transpose(1, 2).flatten(2), layer["qkvo"][3])
+            normed = functional.rms_norm(x, (width,), layer["norms"][1], 1e-5)
+            gate, up = (functional.linear(normed, layer[name]) for name in ("gate", "up"))
+            x = x + functional.linear(functional.silu(gate) * up, layer["down"])
+        return functional.rms_norm(x, (width,), self.norm, 1e-5)
+
+    def loss(self):
+        return self.forward().square().mean()
+
+
+def llama_forward(dtype, *sizes):
+    return torch.no_grad()(Llama(dtype, *sizes).forward), []
+
+
+def llama_backward(dtype, *sizes):
+    model = Llama(dtype, *sizes)
+    loss, wanted = model.loss(), model.parameters()
+    return lambda: torch.autograd.grad(loss, wanted, retain_graph=True), []
+
+
+def llama_optimizer(model):
+    return torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+
+def llama_adamw(dtype, *sizes):
+    model = Llama(dtype, *sizes)
+    model.loss().backward()
+    return llama_optimizer(model).step, []
+
+
+def llama_step(dtype, *sizes):
+    model = Llama(dtype, *sizes)
+    optimizer = llama_optimizer(model)
+
+    def step():
+        optimizer.zero_grad()
+        model.loss().backward()
+        optimizer.step()
+
+    return step, []
+
+
+def backward(make):
+    """The backward alone: the graph stands, and gradients start from nothing at each call."""
+
+    def made(dtype, *sizes):
+        call, wanted = make(dtype, *sizes)
+        for tensor in wanted:
+            tensor.requires_grad_()
+        y = call()
+        gradient = torch.ones_like(y)
+        return lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True), []
+
+    return made
+
+
+FORWARD = {
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "rms_norm": rms_norm,
+    "layer_norm": layer_norm,
+    "swiglu": gated(torch.nn.functional.silu),
+    "geglu": gated(lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
     "cross_entropy": cross_entropy,
     "matmul": matmul,
     "batched_matmul": batched_matmul,
+    "linear": linear,
     "lora_delta": lora_delta,
     "lora_full": lora_full,
     "attention": attention(False),
     "attention_causal": attention(True),
-    "adamw": adamw,
 }
+
+OTHERS = {
+    "adamw": adamw,
+    "llama_forward": llama_forward,
+    "llama_backward": llama_backward,
+    "llama_adamw": llama_adamw,
+    "llama_step": llama_step,
+}
+
+OPS = FORWARD | {f"{op}_backward": backward(make) for op, make in FORWARD.items()} | OTHERS
 
 
 def timed(request, made):
@@ -132,7 +245,7 @@ def timed(request, made):
     if key not in made:
         made.clear()
         make = OPS[request["op"]]
-        made[key] = make(TYPES[request["dtype"]], *request["sizes"])
+        made[key], _ = make(TYPES[request["dtype"]], *request["sizes"])
         made[key]()
     call, seconds, cpu = made[key], [], time.process_time()
     # Results are kept out of the timed region, like a caller who drops them later.

@@ -158,6 +158,11 @@ impl<'a> Input<'a> {
         self.fill(len)
     }
 
+    /// As many numbers as asked for.
+    pub fn numbers(&mut self, len: usize) -> Vec<f32> {
+        self.fill(len)
+    }
+
     fn fill<T: Element>(&mut self, len: usize) -> Vec<T> {
         const WILD: [f64; 8] = [
             f64::NAN,

@@ -11,6 +11,7 @@ mod input;
 mod pointwise;
 mod products;
 mod rows;
+mod tensors;
 
 use std::sync::OnceLock;
 
@@ -39,6 +40,7 @@ const TARGETS: &[(&str, [Target; 4])] = &targets! {
     pointwise: rope swiglu geglu adamw;
     products: matmul lora;
     attention: attention;
+    tensors: tensors;
 };
 
 static CHOSEN: OnceLock<[Target; 4]> = OnceLock::new();

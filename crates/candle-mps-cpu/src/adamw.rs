@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use crate::{
-    Element, Error, Layout, Result, V,
-    rows::{Rows, TILE, check_vector, vectors},
+    Element, Error, Layout, Real, Result, V,
+    rows::{Rows, TILE, check_vector, place_of, settle, vectors, wide},
     simd::{Isa, Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -96,7 +96,7 @@ pub fn adamw<T: Element>(
     let parts = threads::parts(count, LEAST);
     if let Some(grad) = layout.as_slice(grad) {
         split(state, 1, count, parts, |range, state| {
-            isa.run(Span {
+            isa.run(Flat {
                 step,
                 state,
                 grad: &grad[range],
@@ -143,7 +143,7 @@ fn tiles<T: Element>(
     rows: Range<usize>,
     mut state: Moments<T>,
 ) {
-    let mut tile = vec![T::ZERO; TILE * grad.width];
+    let mut tile = vec![T::Acc::ZERO; TILE * grad.width];
     for first in rows.clone().step_by(TILE) {
         let lines = first..(first + TILE).min(rows.end);
         let count = lines.len() * grad.width;
@@ -210,23 +210,82 @@ impl<R: Element> Step<R> {
     }
 }
 
-struct Span<'a, T: Element> {
+/// A gradient that lies as the parameter does.
+struct Flat<'a, T: Element> {
     step: Step<T::Acc>,
     state: Moments<'a, T>,
     grad: &'a [T],
+}
+
+impl<T: Element> WithSimd for Flat<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (mut state, mut buffer) = (self.state, Vec::new());
+        for grad in self.grad.chunks(STRETCH) {
+            let (mine, rest) = state.split_at(grad.len());
+            state = rest;
+            s.with(Span {
+                step: self.step,
+                state: mine,
+                grad: wide(s, grad, &mut buffer),
+            });
+        }
+    }
+}
+
+/// A gradient that has been widened.
+struct Span<'a, T: Element> {
+    step: Step<T::Acc>,
+    state: Moments<'a, T>,
+    grad: &'a [T::Acc],
 }
 
 impl<T: Element> WithSimd for Span<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (n, zero, lanes) = (self.grad.len(), T::Acc::ZERO, V::<T::Acc, S>::LANES);
-        let splat = |value| V::<T::Acc, S>::splat(s, value);
+        let [mut buffer, mut buffer_2, mut buffer_3] = [const { Vec::new() }; 3];
+        let mut state = self.state;
+        for grad in self.grad.chunks(STRETCH) {
+            let (mine, rest) = state.split_at(grad.len());
+            state = rest;
+            s.with(Stretch {
+                step: self.step,
+                state: Moments {
+                    parameter: place_of(s, mine.parameter, &mut buffer),
+                    first: place_of(s, mine.first, &mut buffer_2),
+                    second: place_of(s, mine.second, &mut buffer_3),
+                },
+                grad,
+            });
+            settle(s, &buffer, mine.parameter);
+            settle(s, &buffer_2, mine.first);
+            settle(s, &buffer_3, mine.second);
+        }
+    }
+}
+
+/// Elements that fit the first cache four times.
+const STRETCH: usize = 2048;
+
+struct Stretch<'a, R: Real> {
+    step: Step<R>,
+    state: Moments<'a, R>,
+    grad: &'a [R],
+}
+
+impl<R: Real> WithSimd for Stretch<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (n, lanes) = (self.grad.len(), V::<R, S>::LANES);
+        let splat = |value| V::<R, S>::splat(s, value);
         let (keep_first, add_first) = (splat(self.step.keep_first), splat(self.step.add_first));
         let (keep_second, add_second) = (splat(self.step.keep_second), splat(self.step.add_second));
         let (to_first, to_second) = (splat(self.step.scale_first), splat(self.step.scale_second));
         let (keep, eps) = (splat(self.step.keep), splat(self.step.eps));
-        let back = splat(zero - self.step.lr);
+        let back = splat(R::ZERO - self.step.lr);
         let grad = self.grad;
         let Moments {
             parameter,
@@ -235,20 +294,17 @@ impl<T: Element> WithSimd for Span<'_, T> {
         } = self.state;
         let (parameter, first, second) = (&mut parameter[..n], &mut first[..n], &mut second[..n]);
         vectors!(n, lanes, |at, len, _k| {
-            let g = T::get(s, &grad[at..at + len], zero);
-            let m = T::get(s, &first[at..at + len], zero);
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
+            let m = R::get(s, &first[at..at + len], R::ZERO);
             let m = m.mul_add(keep_first, g * add_first);
-            T::put(s, m, &mut first[at..at + len]);
-            let v = T::get(s, &second[at..at + len], zero);
+            R::put(s, m, &mut first[at..at + len]);
+            let v = R::get(s, &second[at..at + len], R::ZERO);
             let v = v.mul_add(keep_second, g * g * add_second);
-            T::put(s, v, &mut second[at..at + len]);
+            R::put(s, v, &mut second[at..at + len]);
             let move_by = m * to_first / ((v * to_second).sqrt() + eps);
-            let theta = T::get(s, &parameter[at..at + len], zero) * keep;
-            T::put(
-                s,
-                move_by.mul_add(back, theta),
-                &mut parameter[at..at + len],
-            );
+            let theta = R::get(s, &parameter[at..at + len], R::ZERO) * keep;
+            let theta = move_by.mul_add(back, theta);
+            R::put(s, theta, &mut parameter[at..at + len]);
         });
     }
 }

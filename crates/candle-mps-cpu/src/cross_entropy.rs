@@ -9,7 +9,9 @@ use std::ops::Range;
 use crate::{
     Element, Error, Layout, Real, Result, V,
     layout::product,
-    rows::{Rows, check_vector, first, last_axis, max_of_four, sum_of_four, vectors},
+    rows::{
+        Rows, check_vector, first, last_axis, max_of_four, place, settle, sum_of_four, vectors,
+    },
     simd::{Simd, Vector, WithSimd, exp, isa},
     threads,
 };
@@ -148,35 +150,41 @@ impl<T: Element> WithSimd for Forward<'_, T> {
             if Some(target) == self.ignored {
                 continue;
             }
-            let x = self.x.get(row, &mut buffer);
-            let (largest, log) = log_sum::<T, S>(s, x);
-            *out = (largest + log, log + (largest - x[target as usize].to_acc()));
+            let x = self.x.get(s, row, &mut buffer);
+            let (largest, log) = s.with(LogSum(x));
+            *out = (largest + log, log + (largest - x[target as usize]));
         }
     }
 }
 
 /// The largest element m, and ln Σ exp(xⱼ − m).
-#[inline(always)]
-fn log_sum<T: Element, S: Simd>(s: S, x: &[T]) -> (T::Acc, T::Acc) {
-    let (n, lanes, lowest) = (x.len(), V::<T::Acc, S>::LANES, T::Acc::NEG_INFINITY);
-    let splat = |value| V::<T::Acc, S>::splat(s, value);
-    let mut largest = [splat(lowest); 4];
-    vectors!(n, lanes, |at, len, k| {
-        largest[k] = T::get(s, &x[at..at + len], lowest).max(largest[k]);
-    });
-    let largest = max_of_four(largest);
-    let base = splat(largest);
-    let mut sums = [splat(T::Acc::ZERO); 4];
-    vectors!(n, lanes, |at, len, k| {
-        let e = exp::<T::Acc, S>(s, T::get(s, &x[at..at + len], lowest) - base);
-        sums[k] = sums[k]
-            + if len < lanes {
-                first::<T::Acc, S>(s, e, len, T::Acc::ZERO)
-            } else {
-                e
-            };
-    });
-    (largest, sum_of_four(sums).ln())
+struct LogSum<'a, R>(&'a [R]);
+
+impl<R: Real> WithSimd for LogSum<'_, R> {
+    type Output = (R, R);
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (R, R) {
+        let x = self.0;
+        let (n, lanes) = (x.len(), V::<R, S>::LANES);
+        let splat = |value| V::<R, S>::splat(s, value);
+        let mut largest = [splat(R::NEG_INFINITY); 4];
+        vectors!(n, lanes, |at, len, k| {
+            largest[k] = R::get(s, &x[at..at + len], R::NEG_INFINITY).max(largest[k]);
+        });
+        let largest = max_of_four(largest);
+        let base = splat(largest);
+        let mut sums = [splat(R::ZERO); 4];
+        vectors!(n, lanes, |at, len, k| {
+            let e = exp::<R, S>(s, R::get(s, &x[at..at + len], R::NEG_INFINITY) - base);
+            sums[k] = sums[k]
+                + if len < lanes {
+                    first::<R, S>(s, e, len, R::ZERO)
+                } else {
+                    e
+                };
+        });
+        (largest, sum_of_four(sums).ln())
+    }
 }
 
 struct Backward<'a, T: Element> {
@@ -193,27 +201,50 @@ impl<T: Element> WithSimd for Backward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (zero, lanes) = (T::Acc::ZERO, V::<T::Acc, S>::LANES);
-        let scale = V::<T::Acc, S>::splat(s, self.scale);
-        let mut buffer = Vec::new();
+        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
         for (row, out) in self.rows.zip(self.out.chunks_mut(self.x.width.max(1))) {
             let target = self.targets[row];
             if Some(target) == self.ignored {
                 out.fill(T::ZERO);
                 continue;
             }
-            let x = self.x.get(row, &mut buffer);
-            let base = V::<T::Acc, S>::splat(s, self.log_sums[row]);
-            vectors!(x.len(), lanes, |at, len, _k| {
-                let p = exp::<T::Acc, S>(s, T::get(s, &x[at..at + len], zero) - base);
-                T::put(s, p * scale, &mut out[at..at + len]);
+            s.with(RowBackward {
+                x: self.x.get(s, row, &mut buffer),
+                target: target as usize,
+                log_sum: self.log_sums[row],
+                scale: self.scale,
+                out: place(out, &mut buffer_2),
             });
-            // From the logits again, not from `out`: that is rounded already.
-            let target = target as usize;
-            let at = V::<T::Acc, S>::splat(s, x[target].to_acc());
-            let p = exp::<T::Acc, S>(s, at - base) - V::<T::Acc, S>::splat(s, T::Acc::ONE);
-            T::put(s, p * scale, &mut out[target..target + 1]);
+            settle(s, &buffer_2, out);
         }
+    }
+}
+
+/// The gradient of one row.
+struct RowBackward<'a, R> {
+    x: &'a [R],
+    target: usize,
+    log_sum: R,
+    scale: R,
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for RowBackward<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, out) = (self.x, self.out);
+        let (scale, base) = (
+            V::<R, S>::splat(s, self.scale),
+            V::<R, S>::splat(s, self.log_sum),
+        );
+        vectors!(x.len(), V::<R, S>::LANES, |at, len, _k| {
+            let p = exp::<R, S>(s, R::get(s, &x[at..at + len], R::ZERO) - base);
+            R::put(s, p * scale, &mut out[at..at + len]);
+        });
+        let at = V::<R, S>::splat(s, x[self.target]);
+        let p = exp::<R, S>(s, at - base) - V::<R, S>::splat(s, R::ONE);
+        R::put(s, p * scale, &mut out[self.target..=self.target]);
     }
 }
 

@@ -35,6 +35,16 @@ pub trait Element:
     /// Rounds from f64 to nearest even.
     fn from_f64(value: f64) -> Self;
 
+    /// The elements themselves, for a type that is its own accumulator.
+    fn as_acc(_: &[Self]) -> Option<&[Self::Acc]> {
+        None
+    }
+
+    /// The elements themselves, for a type that is its own accumulator.
+    fn as_acc_mut(_: &mut [Self]) -> Option<&mut [Self::Acc]> {
+        None
+    }
+
     /// The first vector of `src`. Panics if there are fewer elements.
     fn load<S: Simd>(s: S, src: &[Self]) -> V<Self::Acc, S>;
 
@@ -109,7 +119,7 @@ mod sealed {
 
 macro_rules! element {
     ($t:ty, $acc:ty, $zero:expr, $load:ident, $store:ident, $load_part:ident, $store_part:ident,
-     $to_acc:expr, $from_acc:expr, $to_f64:expr, $from_f64:expr) => {
+     $to_acc:expr, $from_acc:expr, $to_f64:expr, $from_f64:expr $(, $wide:item)*) => {
         impl Element for $t {
             type Acc = $acc;
             const ZERO: Self = $zero;
@@ -146,6 +156,7 @@ macro_rules! element {
             fn store_part<S: Simd>(s: S, v: V<$acc, S>, dst: &mut [Self]) {
                 s.$store_part(v, dst)
             }
+            $($wide)*
         }
     };
 }
@@ -161,7 +172,15 @@ element!(
     |x| x,
     |x| x,
     f64::from,
-    |x: f64| x as f32
+    |x: f64| x as f32,
+    #[inline(always)]
+    fn as_acc(elements: &[f32]) -> Option<&[f32]> {
+        Some(elements)
+    },
+    #[inline(always)]
+    fn as_acc_mut(elements: &mut [f32]) -> Option<&mut [f32]> {
+        Some(elements)
+    }
 );
 element!(
     f64,
@@ -174,7 +193,15 @@ element!(
     |x| x,
     |x| x,
     |x| x,
-    |x| x
+    |x| x,
+    #[inline(always)]
+    fn as_acc(elements: &[f64]) -> Option<&[f64]> {
+        Some(elements)
+    },
+    #[inline(always)]
+    fn as_acc_mut(elements: &mut [f64]) -> Option<&mut [f64]> {
+        Some(elements)
+    }
 );
 element!(
     f16,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     Element, Layout, Real, Result, V,
-    rows::{Rows, last_axis, vectors},
+    rows::{Rows, last_axis, place, settle, vectors, wide},
     simd::{Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -18,44 +18,61 @@ pub(crate) trait Activation: Copy + Sync {
     fn value<R: Real, S: Simd>(self, s: S, x: V<R, S>) -> V<R, S>;
     /// Its value and its slope.
     fn slope<R: Real, S: Simd>(self, s: S, x: V<R, S>) -> (V<R, S>, V<R, S>);
+}
 
-    /// The unit, for stretches of equal length.
-    #[inline(always)]
-    fn forward<T: Element, S: Simd>(self, s: S, gate: &[T], up: &[T], out: &mut [T]) {
-        let (n, zero) = (gate.len(), T::Acc::ZERO);
-        let (up, out) = (&up[..n], &mut out[..n]);
-        vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
-            let act = self.value::<T::Acc, S>(s, T::get(s, &gate[at..at + len], zero));
-            T::put(
-                s,
-                act * T::get(s, &up[at..at + len], zero),
-                &mut out[at..at + len],
-            );
-        });
-    }
+/// The unit, for stretches of equal length.
+struct Stretch<'a, R, A> {
+    activation: A,
+    gate: &'a [R],
+    up: &'a [R],
+    out: &'a mut [R],
+}
 
-    /// Its gradients, for stretches of equal length: of gate, up and the result's gradient.
+impl<R: Real, A: Activation> WithSimd for Stretch<'_, R, A> {
+    type Output = ();
     #[inline(always)]
-    fn backward<T: Element, S: Simd>(
-        self,
-        s: S,
-        [gate, up, grad]: [&[T]; 3],
-        to_gate: &mut [T],
-        to_up: &mut [T],
-    ) {
-        let (n, zero) = (gate.len(), T::Acc::ZERO);
-        let (up, grad) = (&up[..n], &grad[..n]);
-        let (to_gate, to_up) = (&mut to_gate[..n], &mut to_up[..n]);
-        vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
-            let gate = T::get(s, &gate[at..at + len], zero);
-            let grad = T::get(s, &grad[at..at + len], zero);
-            let up = T::get(s, &up[at..at + len], zero);
-            let (value, slope) = self.slope::<T::Acc, S>(s, gate);
-            T::put(s, grad * up * slope, &mut to_gate[at..at + len]);
-            T::put(s, grad * value, &mut to_up[at..at + len]);
+    fn run<S: Simd>(self, s: S) {
+        let (gate, n) = (self.gate, self.gate.len());
+        let (up, out) = (&self.up[..n], &mut self.out[..n]);
+        vectors!(n, V::<R, S>::LANES, |at, len, _k| {
+            let gate = R::get(s, &gate[at..at + len], R::ZERO);
+            let up = R::get(s, &up[at..at + len], R::ZERO);
+            let act = self.activation.value::<R, S>(s, gate);
+            R::put(s, act * up, &mut out[at..at + len]);
         });
     }
 }
+
+/// Its gradients, for stretches of equal length.
+struct StretchBackward<'a, R, A> {
+    activation: A,
+    gate: &'a [R],
+    up: &'a [R],
+    grad: &'a [R],
+    to_gate: &'a mut [R],
+    to_up: &'a mut [R],
+}
+
+impl<R: Real, A: Activation> WithSimd for StretchBackward<'_, R, A> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (gate, n) = (self.gate, self.gate.len());
+        let (up, grad) = (&self.up[..n], &self.grad[..n]);
+        let (to_gate, to_up) = (&mut self.to_gate[..n], &mut self.to_up[..n]);
+        vectors!(n, V::<R, S>::LANES, |at, len, _k| {
+            let gate = R::get(s, &gate[at..at + len], R::ZERO);
+            let grad = R::get(s, &grad[at..at + len], R::ZERO);
+            let up = R::get(s, &up[at..at + len], R::ZERO);
+            let (value, slope) = self.activation.slope::<R, S>(s, gate);
+            R::put(s, grad * up * slope, &mut to_gate[at..at + len]);
+            R::put(s, grad * value, &mut to_up[at..at + len]);
+        });
+    }
+}
+
+/// Elements that fit the first cache five times.
+const STRETCH: usize = 2048;
 
 /// 1 / (1 + exp(−x))
 #[inline(always)]
@@ -138,18 +155,35 @@ impl<T: Element, A: Activation> WithSimd for Forward<'_, T, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if let Some([gate, up]) = self.operands.flat {
-            let units = self.units;
-            return self
-                .activation
-                .forward(s, &gate[units.clone()], &up[units], self.out);
-        }
-        let [gate, up] = &self.operands.rows;
-        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
-        for (row, out) in self.units.zip(self.out.chunks_mut(gate.width.max(1))) {
-            let gate = gate.get(row, &mut buffer);
-            self.activation
-                .forward(s, gate, up.get(row, &mut buffer_2), out);
+        let [mut buffer, mut buffer_2, mut buffer_3] = [const { Vec::new() }; 3];
+        let operands = self.operands;
+        let width = if operands.flat.is_some() {
+            STRETCH
+        } else {
+            operands.rows[0].width.max(1)
+        };
+        for (index, out) in self.out.chunks_mut(width).enumerate() {
+            let [gate, up] = match operands.flat {
+                Some([gate, up]) => {
+                    let start = self.units.start + index * width;
+                    let stretch = start..start + out.len();
+                    [
+                        wide(s, &gate[stretch.clone()], &mut buffer),
+                        wide(s, &up[stretch], &mut buffer_2),
+                    ]
+                }
+                None => {
+                    let (row, [gate, up]) = (self.units.start + index, &operands.rows);
+                    [gate.get(s, row, &mut buffer), up.get(s, row, &mut buffer_2)]
+                }
+            };
+            s.with(Stretch {
+                activation: self.activation,
+                gate,
+                up,
+                out: place(out, &mut buffer_3),
+            });
+            settle(s, &buffer_3, out);
         }
     }
 }
@@ -202,23 +236,48 @@ impl<T: Element, A: Activation> WithSimd for Backward<'_, T, A> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if let Some(all) = self.operands.flat {
-            let all = all.map(|x| &x[self.units.clone()]);
-            return self.activation.backward(s, all, self.to_gate, self.to_up);
-        }
-        let [gate, up, grad] = &self.operands.rows;
-        let (mut buffer, mut buffer_2, mut buffer_3) = (Vec::new(), Vec::new(), Vec::new());
-        let width = gate.width.max(1);
+        let [mut buffer, mut buffer_2, mut buffer_3] = [const { Vec::new() }; 3];
+        let [mut gate_buffer, mut up_buffer] = [const { Vec::new() }; 2];
+        let operands = self.operands;
+        let width = if operands.flat.is_some() {
+            STRETCH
+        } else {
+            operands.rows[0].width.max(1)
+        };
         let outs = self
             .to_gate
             .chunks_mut(width)
             .zip(self.to_up.chunks_mut(width));
-        for (row, (to_gate, to_up)) in self.units.zip(outs) {
-            let gate = gate.get(row, &mut buffer);
-            let up = up.get(row, &mut buffer_2);
-            let grad = grad.get(row, &mut buffer_3);
-            self.activation
-                .backward(s, [gate, up, grad], to_gate, to_up);
+        for (index, (to_gate, to_up)) in outs.enumerate() {
+            let [gate, up, grad] = match operands.flat {
+                Some([gate, up, grad]) => {
+                    let start = self.units.start + index * width;
+                    let stretch = start..start + to_gate.len();
+                    [
+                        wide(s, &gate[stretch.clone()], &mut buffer),
+                        wide(s, &up[stretch.clone()], &mut buffer_2),
+                        wide(s, &grad[stretch], &mut buffer_3),
+                    ]
+                }
+                None => {
+                    let (row, [gate, up, grad]) = (self.units.start + index, &operands.rows);
+                    [
+                        gate.get(s, row, &mut buffer),
+                        up.get(s, row, &mut buffer_2),
+                        grad.get(s, row, &mut buffer_3),
+                    ]
+                }
+            };
+            s.with(StretchBackward {
+                activation: self.activation,
+                gate,
+                up,
+                grad,
+                to_gate: place(to_gate, &mut gate_buffer),
+                to_up: place(to_up, &mut up_buffer),
+            });
+            settle(s, &gate_buffer, to_gate);
+            settle(s, &up_buffer, to_up);
         }
     }
 }

@@ -8,7 +8,10 @@ use std::ops::Range;
 
 use crate::{
     Element, Layout, Real, Result, V,
-    rows::{Rows, check_eps, check_vector, first, last_axis, sum_of_four, sums, vectors},
+    rows::{
+        Rows, check_eps, check_vector, first, last_axis, place, settle, sum_of_four, sums, vectors,
+        weight_or_ones, wide_vector,
+    },
     simd::{Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -42,11 +45,13 @@ pub fn layer_norm<T: Element>(
     check_eps(OP, eps)?;
     let (isa, eps) = (isa()?, T::Acc::from_f64(eps));
     let parts = threads::parts(out.len(), LEAST).min(x.count.max(1));
+    let weight = weight.map(|weight| wide_vector(isa, weight));
+    let bias = bias.map(|bias| wide_vector(isa, bias));
     threads::rows(out, x.width, parts, |rows, out| {
         isa.run(Forward {
             x: &x,
-            weight,
-            bias,
+            weight: weight.as_deref(),
+            bias: bias.as_deref(),
             eps,
             rows,
             out,
@@ -102,10 +107,11 @@ pub fn layer_norm_backward<T: Element>(
         0
     };
     let width = x.width;
+    let weight = weight_or_ones(isa, weight, width);
     let total = sums(out.x, width, parts, wanted, |rows, dx, sums| {
         isa.run(Backward {
             x: &x,
-            weight,
+            weight: &weight,
             grad: &grad,
             eps,
             rows,
@@ -124,8 +130,8 @@ pub fn layer_norm_backward<T: Element>(
 
 struct Forward<'a, T: Element> {
     x: &'a Rows<'a, T>,
-    weight: Option<&'a [T]>,
-    bias: Option<&'a [T]>,
+    weight: Option<&'a [T::Acc]>,
+    bias: Option<&'a [T::Acc]>,
     eps: T::Acc,
     rows: Range<usize>,
     out: &'a mut [T],
@@ -135,74 +141,82 @@ impl<T: Element> WithSimd for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
         for (row, out) in self.rows.zip(self.out.chunks_mut(self.x.width.max(1))) {
-            let x = self.x.get(row, &mut buffer);
-            let (n, zero, lanes) = (x.len(), T::Acc::ZERO, V::<T::Acc, S>::LANES);
-            let out = &mut out[..n];
-            let mean = mean::<T, S>(s, x);
-            let mut squares = [V::<T::Acc, S>::splat(s, zero); 4];
-            vectors!(n, lanes, |at, len, k| {
-                let d = difference::<T, S>(s, &x[at..at + len], mean);
-                squares[k] = d.mul_add(d, squares[k]);
+            s.with(Row {
+                x: self.x.get(s, row, &mut buffer),
+                weight: self.weight,
+                bias: self.bias,
+                eps: self.eps,
+                out: place(out, &mut buffer_2),
             });
-            let r = inverse(sum_of_four(squares), n, self.eps);
-            let (mean, r) = (V::<T::Acc, S>::splat(s, mean), V::<T::Acc, S>::splat(s, r));
-            match (self.weight, self.bias) {
-                (None, None) => vectors!(n, lanes, |at, len, _k| {
-                    let y = (T::get(s, &x[at..at + len], zero) - mean) * r;
-                    T::put(s, y, &mut out[at..at + len]);
-                }),
-                (Some(weight), Some(bias)) => {
-                    let (weight, bias) = (&weight[..n], &bias[..n]);
-                    vectors!(n, lanes, |at, len, _k| {
-                        let y = (T::get(s, &x[at..at + len], zero) - mean) * r;
-                        let w = T::get(s, &weight[at..at + len], zero);
-                        let b = T::get(s, &bias[at..at + len], zero);
-                        T::put(s, y.mul_add(w, b), &mut out[at..at + len]);
-                    });
-                }
-                (Some(weight), None) => {
-                    let weight = &weight[..n];
-                    vectors!(n, lanes, |at, len, _k| {
-                        let y = (T::get(s, &x[at..at + len], zero) - mean) * r;
-                        let w = T::get(s, &weight[at..at + len], zero);
-                        T::put(s, y * w, &mut out[at..at + len]);
-                    });
-                }
-                (None, Some(bias)) => {
-                    let bias = &bias[..n];
-                    vectors!(n, lanes, |at, len, _k| {
-                        let y = (T::get(s, &x[at..at + len], zero) - mean) * r;
-                        T::put(
-                            s,
-                            y + T::get(s, &bias[at..at + len], zero),
-                            &mut out[at..at + len],
-                        );
-                    });
-                }
+            settle(s, &buffer_2, out);
+        }
+    }
+}
+
+/// One row.
+struct Row<'a, R> {
+    x: &'a [R],
+    weight: Option<&'a [R]>,
+    bias: Option<&'a [R]>,
+    eps: R,
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for Row<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, n, lanes) = (self.x, self.x.len(), V::<R, S>::LANES);
+        let out = &mut self.out[..n];
+        let mean = mean::<R, S>(s, x);
+        let mut squares = [V::<R, S>::splat(s, R::ZERO); 4];
+        vectors!(n, lanes, |at, len, k| {
+            let d = difference::<R, S>(s, &x[at..at + len], mean);
+            squares[k] = d.mul_add(d, squares[k]);
+        });
+        let r = inverse(sum_of_four(squares), n, self.eps);
+        let (mean, r) = (V::<R, S>::splat(s, mean), V::<R, S>::splat(s, r));
+        match (self.weight, self.bias) {
+            (Some(weight), Some(bias)) => {
+                let (weight, bias) = (&weight[..n], &bias[..n]);
+                vectors!(n, lanes, |at, len, _k| {
+                    let y = (R::get(s, &x[at..at + len], R::ZERO) - mean) * r;
+                    let w = R::get(s, &weight[at..at + len], R::ZERO);
+                    let b = R::get(s, &bias[at..at + len], R::ZERO);
+                    R::put(s, y.mul_add(w, b), &mut out[at..at + len]);
+                });
             }
+            (weight, bias) => vectors!(n, lanes, |at, len, _k| {
+                let mut y = (R::get(s, &x[at..at + len], R::ZERO) - mean) * r;
+                if let Some(weight) = weight {
+                    y = y * R::get(s, &weight[at..at + len], R::ZERO);
+                }
+                if let Some(bias) = bias {
+                    y = y + R::get(s, &bias[at..at + len], R::ZERO);
+                }
+                R::put(s, y, &mut out[at..at + len]);
+            }),
         }
     }
 }
 
 #[inline(always)]
-fn mean<T: Element, S: Simd>(s: S, x: &[T]) -> T::Acc {
-    let zero = T::Acc::ZERO;
-    let mut sums = [V::<T::Acc, S>::splat(s, zero); 4];
-    vectors!(x.len(), V::<T::Acc, S>::LANES, |at, len, k| {
-        sums[k] = sums[k] + T::get(s, &x[at..at + len], zero);
+fn mean<R: Real, S: Simd>(s: S, x: &[R]) -> R {
+    let mut sums = [V::<R, S>::splat(s, R::ZERO); 4];
+    vectors!(x.len(), V::<R, S>::LANES, |at, len, k| {
+        sums[k] = sums[k] + R::get(s, &x[at..at + len], R::ZERO);
     });
-    sum_of_four(sums) / T::Acc::from_f64(x.len() as f64)
+    sum_of_four(sums) / R::from_f64(x.len() as f64)
 }
 
 /// At most a vector of x − mean; 0 for missing elements.
 #[inline(always)]
-fn difference<T: Element, S: Simd>(s: S, x: &[T], mean: T::Acc) -> V<T::Acc, S> {
-    let zero = T::Acc::ZERO;
-    let d = T::get(s, x, zero) - V::<T::Acc, S>::splat(s, mean);
-    if x.len() < V::<T::Acc, S>::LANES {
-        first::<T::Acc, S>(s, d, x.len(), zero)
+fn difference<R: Real, S: Simd>(s: S, x: &[R], mean: R) -> V<R, S> {
+    let d = R::get(s, x, R::ZERO) - V::<R, S>::splat(s, mean);
+    if x.len() < V::<R, S>::LANES {
+        first::<R, S>(s, d, x.len(), R::ZERO)
     } else {
         d
     }
@@ -216,7 +230,7 @@ fn inverse<R: Real>(squares: R, n: usize, eps: R) -> R {
 
 struct Backward<'a, T: Element> {
     x: &'a Rows<'a, T>,
-    weight: Option<&'a [T]>,
+    weight: &'a [T::Acc],
     grad: &'a Rows<'a, T>,
     eps: T::Acc,
     rows: Range<usize>,
@@ -228,77 +242,69 @@ impl<T: Element> WithSimd for Backward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ones;
-        let weight = match self.weight {
-            Some(weight) => weight,
-            None => {
-                ones = vec![T::from_acc(T::Acc::ONE); self.x.width];
-                &ones
-            }
-        };
-        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
+        let [mut buffer, mut buffer_2, mut buffer_3] = [const { Vec::new() }; 3];
         for (row, dx) in self.rows.zip(self.dx.chunks_mut(self.x.width.max(1))) {
-            let x = self.x.get(row, &mut buffer);
-            let grad = self.grad.get(row, &mut buffer_2);
-            if self.sums.is_empty() {
-                row_backward::<T, S, false>(s, x, weight, grad, self.eps, dx, &mut []);
-            } else {
-                row_backward::<T, S, true>(s, x, weight, grad, self.eps, dx, self.sums);
-            }
+            s.with(RowBackward {
+                x: self.x.get(s, row, &mut buffer),
+                weight: self.weight,
+                grad: self.grad.get(s, row, &mut buffer_2),
+                eps: self.eps,
+                dx: place(dx, &mut buffer_3),
+                sums: self.sums,
+            });
+            settle(s, &buffer_3, dx);
         }
     }
 }
 
-#[inline(always)]
-fn row_backward<T: Element, S: Simd, const SUMS: bool>(
-    s: S,
-    x: &[T],
-    weight: &[T],
-    grad: &[T],
-    eps: T::Acc,
-    dx: &mut [T],
-    total: &mut [T::Acc],
-) {
-    let (n, zero, lanes) = (x.len(), T::Acc::ZERO, V::<T::Acc, S>::LANES);
-    let (weight, grad, dx) = (&weight[..n], &grad[..n], &mut dx[..n]);
-    let splat = |value| V::<T::Acc, S>::splat(s, value);
-    let mean = mean::<T, S>(s, x);
-    let (mut squares, mut sums, mut products) =
-        ([splat(zero); 4], [splat(zero); 4], [splat(zero); 4]);
-    vectors!(n, lanes, |at, len, k| {
-        let d = difference::<T, S>(s, &x[at..at + len], mean);
-        let g = T::get(s, &grad[at..at + len], zero);
-        let h = g * T::get(s, &weight[at..at + len], zero);
-        squares[k] = d.mul_add(d, squares[k]);
-        sums[k] = sums[k] + h;
-        products[k] = d.mul_add(h, products[k]);
-    });
-    let count = T::Acc::from_f64(n as f64);
-    let r = inverse(sum_of_four(squares), n, eps);
-    let shift = splat(sum_of_four(sums) / count);
-    let factor = splat(zero - sum_of_four(products) / count * r);
-    let (mean, r) = (splat(mean), splat(r));
-    let (dw, db) = if SUMS {
-        total.split_at_mut(n)
-    } else {
-        (total, &mut [][..])
-    };
-    vectors!(n, lanes, |at, len, _k| {
-        let normed = (T::get(s, &x[at..at + len], zero) - mean) * r;
-        let g = T::get(s, &grad[at..at + len], zero);
-        let h = g * T::get(s, &weight[at..at + len], zero);
-        T::put(
-            s,
-            normed.mul_add(factor, h - shift) * r,
-            &mut dx[at..at + len],
-        );
-        if SUMS {
-            let sum = T::Acc::get(s, &dw[at..at + len], zero);
-            T::Acc::put(s, g.mul_add(normed, sum), &mut dw[at..at + len]);
-            let sum = T::Acc::get(s, &db[at..at + len], zero);
-            T::Acc::put(s, g + sum, &mut db[at..at + len]);
-        }
-    });
+/// The gradients of one row; those of weight and bias are added to `sums`, unless that is empty.
+struct RowBackward<'a, R> {
+    x: &'a [R],
+    weight: &'a [R],
+    grad: &'a [R],
+    eps: R,
+    dx: &'a mut [R],
+    sums: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for RowBackward<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, n, lanes) = (self.x, self.x.len(), V::<R, S>::LANES);
+        let (weight, grad, dx) = (&self.weight[..n], &self.grad[..n], &mut self.dx[..n]);
+        let splat = |value| V::<R, S>::splat(s, value);
+        let mean = mean::<R, S>(s, x);
+        let [mut squares, mut sums, mut products] = [[splat(R::ZERO); 4]; 3];
+        vectors!(n, lanes, |at, len, k| {
+            let d = difference::<R, S>(s, &x[at..at + len], mean);
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
+            let h = g * R::get(s, &weight[at..at + len], R::ZERO);
+            squares[k] = d.mul_add(d, squares[k]);
+            sums[k] = sums[k] + h;
+            products[k] = d.mul_add(h, products[k]);
+        });
+        let count = R::from_f64(n as f64);
+        let r = inverse(sum_of_four(squares), n, self.eps);
+        let shift = splat(sum_of_four(sums) / count);
+        let factor = splat(R::ZERO - sum_of_four(products) / count * r);
+        let (mean, r) = (splat(mean), splat(r));
+        let wanted = !self.sums.is_empty();
+        let (dw, db) = self.sums.split_at_mut(if wanted { n } else { 0 });
+        vectors!(n, lanes, |at, len, _k| {
+            let normed = (R::get(s, &x[at..at + len], R::ZERO) - mean) * r;
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
+            let h = g * R::get(s, &weight[at..at + len], R::ZERO);
+            let y = normed.mul_add(factor, h - shift) * r;
+            R::put(s, y, &mut dx[at..at + len]);
+            if wanted {
+                let sum = R::get(s, &dw[at..at + len], R::ZERO);
+                R::put(s, g.mul_add(normed, sum), &mut dw[at..at + len]);
+                let sum = R::get(s, &db[at..at + len], R::ZERO);
+                R::put(s, g + sum, &mut db[at..at + len]);
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl<'a, T: Factor> Parts<'a, T> {
             isa()?,
             &mut t,
             (self.rows, self.rank),
-            |_| terms,
+            &|_| terms,
             scaled(self.scale),
         );
         Ok(t)
@@ -173,7 +173,7 @@ pub fn delta<T: Factor>(x: (&[T], &Layout), adapter: &Adapter<T>, out: &mut [T])
         isa()?,
         out,
         (parts.rows, parts.outer),
-        |_| terms,
+        &|_| terms,
         scaled(1.),
     );
     Ok(())
@@ -219,7 +219,7 @@ pub fn forward<T: Factor>(
         isa()?,
         out,
         (parts.rows, parts.outer),
-        |_| terms,
+        &|_| terms,
         epilogue,
     );
     Ok(())
@@ -276,7 +276,7 @@ pub fn backward<T: Factor>(
             b: Right::Own(b.transposed()),
             depth: outer,
         }];
-        run(1, isa, &mut u, (rows, rank), |_| terms, scaled(scale));
+        run(1, isa, &mut u, (rows, rank), &|_| terms, scaled(scale));
     }
     let u = Mat {
         data: &u[..],
@@ -300,9 +300,9 @@ pub fn backward<T: Factor>(
                     },
                     low,
                 ];
-                run(1, isa, dx, (rows, inner), |_| terms, scaled(1.));
+                run(1, isa, dx, (rows, inner), &|_| terms, scaled(1.));
             }
-            None => run(1, isa, dx, (rows, inner), |_| [low], scaled(1.)),
+            None => run(1, isa, dx, (rows, inner), &|_| [low], scaled(1.)),
         }
     }
     if let Some(dw) = gradients.w {
@@ -311,7 +311,7 @@ pub fn backward<T: Factor>(
             b: Right::Own(grad),
             depth: rows,
         }];
-        run(1, isa, dw, (inner, outer), |_| terms, scaled(1.));
+        run(1, isa, dw, (inner, outer), &|_| terms, scaled(1.));
     }
     if let Some(da) = gradients.a {
         let terms = [Term {
@@ -319,7 +319,7 @@ pub fn backward<T: Factor>(
             b: Right::Wide(u),
             depth: rows,
         }];
-        run(1, isa, da, (inner, rank), |_| terms, scaled(1.));
+        run(1, isa, da, (inner, rank), &|_| terms, scaled(1.));
     }
     if let Some(db) = gradients.b {
         let t = parts.t()?;
@@ -329,7 +329,7 @@ pub fn backward<T: Factor>(
             b: Right::Own(grad),
             depth: rows,
         }];
-        run(1, isa, db, (rank, outer), |_| terms, scaled(1.));
+        run(1, isa, db, (rank, outer), &|_| terms, scaled(1.));
     }
     if let Some(dbias) = gradients.bias {
         let ones = Mat {
@@ -342,7 +342,7 @@ pub fn backward<T: Factor>(
             b: Right::Own(grad),
             depth: rows,
         }];
-        run(1, isa, dbias, (1, outer), |_| terms, scaled(1.));
+        run(1, isa, dbias, (1, outer), &|_| terms, scaled(1.));
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::ops::Range;
 
 use crate::{
     Element, Layout, Real, Result, V,
-    rows::{Rows, check_eps, check_vector, last_axis, sum_of_four, sums, vectors},
+    rows::{
+        Rows, check_eps, check_vector, last_axis, place, settle, sum_of_four, sums, vectors,
+        weight_or_ones, wide_vector,
+    },
     simd::{Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -35,10 +38,11 @@ pub fn rms_norm<T: Element>(
     check_eps(OP, eps)?;
     let (isa, eps) = (isa()?, T::Acc::from_f64(eps));
     let parts = threads::parts(out.len(), LEAST).min(x.count.max(1));
+    let weight = weight.map(|weight| wide_vector(isa, weight));
     threads::rows(out, x.width, parts, |rows, out| {
         isa.run(Forward {
             x: &x,
-            weight,
+            weight: weight.as_deref(),
             eps,
             rows,
             out,
@@ -83,10 +87,11 @@ pub fn rms_norm_backward<T: Element>(
     let (isa, eps) = (isa()?, T::Acc::from_f64(eps));
     let parts = threads::parts(out.x.len(), LEAST / 2);
     let wanted = usize::from(out.weight.is_some());
+    let weight = weight_or_ones(isa, weight, x.width);
     let total = sums(out.x, x.width, parts, wanted, |rows, dx, dw| {
         isa.run(Backward {
             x: &x,
-            weight,
+            weight: &weight,
             grad: &grad,
             eps,
             rows,
@@ -102,7 +107,7 @@ pub fn rms_norm_backward<T: Element>(
 
 struct Forward<'a, T: Element> {
     x: &'a Rows<'a, T>,
-    weight: Option<&'a [T]>,
+    weight: Option<&'a [T::Acc]>,
     eps: T::Acc,
     rows: Range<usize>,
     out: &'a mut [T],
@@ -112,57 +117,66 @@ impl<T: Element> WithSimd for Forward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
         for (row, out) in self.rows.zip(self.out.chunks_mut(self.x.width.max(1))) {
-            let x = self.x.get(row, &mut buffer);
-            let inverse = inverse::<T, S>(s, x, self.eps);
-            scale::<T, S>(s, x, self.weight, inverse, out);
+            s.with(Row {
+                x: self.x.get(s, row, &mut buffer),
+                weight: self.weight,
+                eps: self.eps,
+                out: place(out, &mut buffer_2),
+            });
+            settle(s, &buffer_2, out);
+        }
+    }
+}
+
+/// One row.
+struct Row<'a, R> {
+    x: &'a [R],
+    weight: Option<&'a [R]>,
+    eps: R,
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for Row<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, n, lanes) = (self.x, self.x.len(), V::<R, S>::LANES);
+        let out = &mut self.out[..n];
+        let by = V::<R, S>::splat(s, inverse::<R, S>(s, x, self.eps));
+        match self.weight {
+            Some(weight) => {
+                let weight = &weight[..n];
+                vectors!(n, lanes, |at, len, _k| {
+                    let y = R::get(s, &x[at..at + len], R::ZERO) * by;
+                    let y = y * R::get(s, &weight[at..at + len], R::ZERO);
+                    R::put(s, y, &mut out[at..at + len]);
+                });
+            }
+            None => vectors!(n, lanes, |at, len, _k| {
+                let y = R::get(s, &x[at..at + len], R::ZERO) * by;
+                R::put(s, y, &mut out[at..at + len]);
+            }),
         }
     }
 }
 
 /// 1 / √(mean(x²) + ε)
 #[inline(always)]
-fn inverse<T: Element, S: Simd>(s: S, x: &[T], eps: T::Acc) -> T::Acc {
-    let zero = T::Acc::ZERO;
-    let mut squares = [V::<T::Acc, S>::splat(s, zero); 4];
-    vectors!(x.len(), V::<T::Acc, S>::LANES, |at, len, k| {
-        let x = T::get(s, &x[at..at + len], zero);
+fn inverse<R: Real, S: Simd>(s: S, x: &[R], eps: R) -> R {
+    let mut squares = [V::<R, S>::splat(s, R::ZERO); 4];
+    vectors!(x.len(), V::<R, S>::LANES, |at, len, k| {
+        let x = R::get(s, &x[at..at + len], R::ZERO);
         squares[k] = x.mul_add(x, squares[k]);
     });
-    let mean = sum_of_four(squares) / T::Acc::from_f64(x.len() as f64);
-    T::Acc::ONE / (mean + eps).sqrt()
-}
-
-#[inline(always)]
-fn scale<T: Element, S: Simd>(s: S, x: &[T], weight: Option<&[T]>, by: T::Acc, out: &mut [T]) {
-    let (n, zero, lanes) = (x.len(), T::Acc::ZERO, V::<T::Acc, S>::LANES);
-    let (by, out) = (V::<T::Acc, S>::splat(s, by), &mut out[..n]);
-    match weight {
-        Some(weight) => {
-            let weight = &weight[..n];
-            vectors!(n, lanes, |at, len, _k| {
-                let y = T::get(s, &x[at..at + len], zero) * by;
-                T::put(
-                    s,
-                    y * T::get(s, &weight[at..at + len], zero),
-                    &mut out[at..at + len],
-                );
-            });
-        }
-        None => vectors!(n, lanes, |at, len, _k| {
-            T::put(
-                s,
-                T::get(s, &x[at..at + len], zero) * by,
-                &mut out[at..at + len],
-            );
-        }),
-    }
+    let mean = sum_of_four(squares) / R::from_f64(x.len() as f64);
+    R::ONE / (mean + eps).sqrt()
 }
 
 struct Backward<'a, T: Element> {
     x: &'a Rows<'a, T>,
-    weight: Option<&'a [T]>,
+    weight: &'a [T::Acc],
     grad: &'a Rows<'a, T>,
     eps: T::Acc,
     rows: Range<usize>,
@@ -174,63 +188,63 @@ impl<T: Element> WithSimd for Backward<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ones;
-        let weight = match self.weight {
-            Some(weight) => weight,
-            None => {
-                ones = vec![T::from_acc(T::Acc::ONE); self.x.width];
-                &ones
-            }
-        };
-        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
+        let [mut buffer, mut buffer_2, mut buffer_3] = [const { Vec::new() }; 3];
         for (row, dx) in self.rows.zip(self.dx.chunks_mut(self.x.width.max(1))) {
-            let x = self.x.get(row, &mut buffer);
-            let grad = self.grad.get(row, &mut buffer_2);
-            if self.dw.is_empty() {
-                row_backward::<T, S, false>(s, x, weight, grad, self.eps, dx, &mut []);
-            } else {
-                row_backward::<T, S, true>(s, x, weight, grad, self.eps, dx, self.dw);
-            }
+            s.with(RowBackward {
+                x: self.x.get(s, row, &mut buffer),
+                weight: self.weight,
+                grad: self.grad.get(s, row, &mut buffer_2),
+                eps: self.eps,
+                dx: place(dx, &mut buffer_3),
+                dw: self.dw,
+            });
+            settle(s, &buffer_3, dx);
         }
     }
 }
 
-#[inline(always)]
-fn row_backward<T: Element, S: Simd, const WEIGHT: bool>(
-    s: S,
-    x: &[T],
-    weight: &[T],
-    grad: &[T],
-    eps: T::Acc,
-    dx: &mut [T],
-    dw: &mut [T::Acc],
-) {
-    let (n, zero, lanes) = (x.len(), T::Acc::ZERO, V::<T::Acc, S>::LANES);
-    let (weight, grad, dx) = (&weight[..n], &grad[..n], &mut dx[..n]);
-    let splat = |value| V::<T::Acc, S>::splat(s, value);
-    let (mut squares, mut products) = ([splat(zero); 4], [splat(zero); 4]);
-    vectors!(n, lanes, |at, len, k| {
-        let x = T::get(s, &x[at..at + len], zero);
-        let g = T::get(s, &grad[at..at + len], zero);
-        let h = g * T::get(s, &weight[at..at + len], zero);
-        squares[k] = x.mul_add(x, squares[k]);
-        products[k] = x.mul_add(h, products[k]);
-    });
-    let count = T::Acc::from_f64(n as f64);
-    let mean = sum_of_four(squares) / count;
-    let r = T::Acc::ONE / (mean + eps).sqrt();
-    let shift = sum_of_four(products) / count * r * r;
-    let (r, shift) = (splat(r), splat(zero - shift));
-    vectors!(n, lanes, |at, len, _k| {
-        let x = T::get(s, &x[at..at + len], zero);
-        let g = T::get(s, &grad[at..at + len], zero);
-        let h = g * T::get(s, &weight[at..at + len], zero);
-        T::put(s, x.mul_add(shift, h) * r, &mut dx[at..at + len]);
-        if WEIGHT {
-            let sum = T::Acc::get(s, &dw[at..at + len], zero);
-            T::Acc::put(s, (g * x).mul_add(r, sum), &mut dw[at..at + len]);
-        }
-    });
+/// The gradients of one row; the weight's is added to `dw`, unless that is empty.
+struct RowBackward<'a, R> {
+    x: &'a [R],
+    weight: &'a [R],
+    grad: &'a [R],
+    eps: R,
+    dx: &'a mut [R],
+    dw: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for RowBackward<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, n, lanes) = (self.x, self.x.len(), V::<R, S>::LANES);
+        let (weight, grad, dx) = (&self.weight[..n], &self.grad[..n], &mut self.dx[..n]);
+        let splat = |value| V::<R, S>::splat(s, value);
+        let (mut squares, mut products) = ([splat(R::ZERO); 4], [splat(R::ZERO); 4]);
+        vectors!(n, lanes, |at, len, k| {
+            let x = R::get(s, &x[at..at + len], R::ZERO);
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
+            let h = g * R::get(s, &weight[at..at + len], R::ZERO);
+            squares[k] = x.mul_add(x, squares[k]);
+            products[k] = x.mul_add(h, products[k]);
+        });
+        let count = R::from_f64(n as f64);
+        let mean = sum_of_four(squares) / count;
+        let r = R::ONE / (mean + self.eps).sqrt();
+        let shift = sum_of_four(products) / count * r * r;
+        let (r, shift) = (splat(r), splat(R::ZERO - shift));
+        let dw = self.dw;
+        vectors!(n, lanes, |at, len, _k| {
+            let x = R::get(s, &x[at..at + len], R::ZERO);
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
+            let h = g * R::get(s, &weight[at..at + len], R::ZERO);
+            R::put(s, x.mul_add(shift, h) * r, &mut dx[at..at + len]);
+            if !dw.is_empty() {
+                let sum = R::get(s, &dw[at..at + len], R::ZERO);
+                R::put(s, (g * x).mul_add(r, sum), &mut dw[at..at + len]);
+            }
+        });
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::{
     Element, Error, Layout, Real, Result, V,
-    rows::{Rows, last_axis, vectors},
+    rows::{Rows, last_axis, place, settle, vectors},
     simd::{Simd, Vector, WithSimd, isa},
     threads,
 };
@@ -117,82 +117,94 @@ impl<T: Element> WithSimd for Turn<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (mut buffer, mut buffer_2, mut buffer_3) = (Vec::new(), Vec::new(), Vec::new());
+        let [mut buffer, mut buffer_2, mut buffer_3, mut buffer_4] = [const { Vec::new() }; 4];
         for (row, out) in self.rows.zip(self.out.chunks_mut(self.x.width.max(1))) {
-            let x = self.x.get(row, &mut buffer);
             let (cos, sin) = if self.cos.width == 0 {
                 (&[][..], &[][..])
             } else {
                 (
-                    self.cos.get(row, &mut buffer_2),
-                    self.sin.get(row, &mut buffer_3),
+                    self.cos.get(s, row, &mut buffer_2),
+                    self.sin.get(s, row, &mut buffer_3),
                 )
             };
-            let turned = 2 * cos.len();
-            match self.pairs {
-                Pairs::Halves => halves(s, &x[..turned], cos, sin, self.sign, &mut out[..turned]),
-                Pairs::Neighbours => {
-                    neighbours(s, &x[..turned], cos, sin, self.sign, &mut out[..turned]);
-                }
-            }
-            out[turned..].copy_from_slice(&x[turned..]);
+            s.with(Row {
+                x: self.x.get(s, row, &mut buffer),
+                cos,
+                sin,
+                pairs: self.pairs,
+                sign: self.sign,
+                out: place(out, &mut buffer_4),
+            });
+            settle(s, &buffer_4, out);
+        }
+    }
+}
+
+/// One row. What has no angle stays as it is.
+struct Row<'a, R> {
+    x: &'a [R],
+    cos: &'a [R],
+    sin: &'a [R],
+    pairs: Pairs,
+    sign: R,
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for Row<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, rest) = self.x.split_at(2 * self.cos.len());
+        let (out, others) = self.out.split_at_mut(x.len());
+        others.copy_from_slice(rest);
+        match self.pairs {
+            Pairs::Halves => halves(s, x, self.cos, self.sin, self.sign, out),
+            Pairs::Neighbours => neighbours(s, x, self.cos, self.sin, self.sign, out),
         }
     }
 }
 
 /// Both products are rounded, as in Candle: on f32 and f64 the results are equal to the last bit.
 #[inline(always)]
-fn halves<T: Element, S: Simd>(s: S, x: &[T], cos: &[T], sin: &[T], sign: T::Acc, out: &mut [T]) {
-    let (n, zero) = (cos.len(), T::Acc::ZERO);
-    let (a, b) = x.split_at(n);
-    let (to_a, to_b) = out.split_at_mut(n);
-    let sign = V::<T::Acc, S>::splat(s, sign);
-    vectors!(n, V::<T::Acc, S>::LANES, |at, len, _k| {
-        let (a, b) = (
-            T::get(s, &a[at..at + len], zero),
-            T::get(s, &b[at..at + len], zero),
-        );
-        let cos = T::get(s, &cos[at..at + len], zero);
-        let sin = T::get(s, &sin[at..at + len], zero) * sign;
-        T::put(s, a * cos - b * sin, &mut to_a[at..at + len]);
-        T::put(s, a * sin + b * cos, &mut to_b[at..at + len]);
+fn halves<R: Real, S: Simd>(s: S, x: &[R], cos: &[R], sin: &[R], sign: R, out: &mut [R]) {
+    let (a, b) = x.split_at(cos.len());
+    let (to_a, to_b) = out.split_at_mut(cos.len());
+    let (sin, sign) = (&sin[..cos.len()], V::<R, S>::splat(s, sign));
+    vectors!(cos.len(), V::<R, S>::LANES, |at, len, _k| {
+        let a = R::get(s, &a[at..at + len], R::ZERO);
+        let b = R::get(s, &b[at..at + len], R::ZERO);
+        let cos = R::get(s, &cos[at..at + len], R::ZERO);
+        let sin = R::get(s, &sin[at..at + len], R::ZERO) * sign;
+        R::put(s, a * cos - b * sin, &mut to_a[at..at + len]);
+        R::put(s, a * sin + b * cos, &mut to_b[at..at + len]);
     });
 }
 
 #[inline(always)]
-fn neighbours<T: Element, S: Simd>(
-    s: S,
-    x: &[T],
-    cos: &[T],
-    sin: &[T],
-    sign: T::Acc,
-    out: &mut [T],
-) {
-    let (n, zero, lanes) = (cos.len(), T::Acc::ZERO, V::<T::Acc, S>::LANES);
-    let signs = V::<T::Acc, S>::splat(s, sign);
+fn neighbours<R: Real, S: Simd>(s: S, x: &[R], cos: &[R], sin: &[R], sign: R, out: &mut [R]) {
+    let (n, lanes) = (cos.len(), V::<R, S>::LANES);
+    let signs = V::<R, S>::splat(s, sign);
     let whole = n / lanes * lanes;
     for at in (0..whole).step_by(lanes) {
-        let (low, high) = (T::load(s, &x[2 * at..]), T::load(s, &x[2 * at + lanes..]));
+        let (low, high) = (R::load(s, &x[2 * at..]), R::load(s, &x[2 * at + lanes..]));
         let (a, b) = low.deinterleave(high);
-        let (cos, sin) = (T::load(s, &cos[at..]), T::load(s, &sin[at..]) * signs);
+        let (cos, sin) = (R::load(s, &cos[at..]), R::load(s, &sin[at..]) * signs);
         let (low, high) = (a * cos - b * sin).interleave(a * sin + b * cos);
-        T::store(s, low, &mut out[2 * at..]);
-        T::store(s, high, &mut out[2 * at + lanes..]);
+        R::store(s, low, &mut out[2 * at..]);
+        R::store(s, high, &mut out[2 * at + lanes..]);
     }
     if whole < n {
         // The rest, through vectors of its own so that it is rounded as the others are.
-        let mut pairs = [[T::ZERO; crate::simd::MAX_LANES]; 2];
+        let mut pairs = [[R::ZERO; crate::simd::MAX_LANES]; 2];
         for i in whole..n {
             pairs[0][i - whole] = x[2 * i];
             pairs[1][i - whole] = x[2 * i + 1];
         }
-        let (a, b) = (T::load(s, &pairs[0]), T::load(s, &pairs[1]));
-        let (cos, sin) = (
-            T::get(s, &cos[whole..], zero),
-            T::get(s, &sin[whole..], zero) * signs,
-        );
-        T::store(s, a * cos - b * sin, &mut pairs[0]);
-        T::store(s, a * sin + b * cos, &mut pairs[1]);
+        let (a, b) = (R::load(s, &pairs[0]), R::load(s, &pairs[1]));
+        let cos = R::get(s, &cos[whole..], R::ZERO);
+        let sin = R::get(s, &sin[whole..], R::ZERO) * signs;
+        R::store(s, a * cos - b * sin, &mut pairs[0]);
+        R::store(s, a * sin + b * cos, &mut pairs[1]);
         for i in whole..n {
             out[2 * i] = pairs[0][i - whole];
             out[2 * i + 1] = pairs[1][i - whole];

@@ -1,16 +1,16 @@
 //! Rows along one axis of an operand, and loops over their vectors.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use crate::{
     Element, Error, Layout, Real, Result, V,
-    simd::{MAX_LANES, Simd, Vector},
+    simd::{Isa, MAX_LANES, Simd, Vector, WithSimd},
     threads,
 };
 
 /// Runs a block for each vector of `0..n`: first in groups of four whose accumulators `k` (0 to 3) are
-/// independent, then one by one, then the rest with fewer elements. `at` is the first element, `len`
-/// the number of them; in the first two loops the compiler knows that it is `lanes`.
+/// independent, then one by one. `at` is the first element, `len` the number of them: `lanes`, as the
+/// compiler knows in the first loop, or fewer in the last vector.
 macro_rules! vectors {
     ($n:expr, $lanes:expr, |$at:ident, $len:ident, $k:ident| $body:block) => {{
         let (n, lanes): (usize, usize) = ($n, $lanes);
@@ -23,14 +23,11 @@ macro_rules! vectors {
         }
         #[allow(unused_variables, reason = "not every block has four accumulators")]
         let $k = 0;
-        for vector in groups * 4..n / lanes {
-            let ($at, $len) = (vector * lanes, lanes);
+        let mut next = groups * 4 * lanes;
+        while next < n {
+            let ($at, $len) = (next, lanes.min(n - next));
             $body
-        }
-        let $at = n / lanes * lanes;
-        if $at < n {
-            let $len = n - $at;
-            $body
+            next += lanes;
         }
     }};
 }
@@ -130,30 +127,147 @@ impl<'a, T: Element> Rows<'a, T> {
         at
     }
 
-    /// A line as a slice: where it lies, or copied to `buffer`.
-    #[inline]
-    pub fn get<'b>(&'b self, line: usize, buffer: &'b mut Vec<T>) -> &'b [T] {
+    /// A line as it is computed with: where it lies, or in `buffer`.
+    #[inline(always)]
+    pub fn get<'b, S: Simd>(
+        &'b self,
+        s: S,
+        line: usize,
+        buffer: &'b mut Vec<T::Acc>,
+    ) -> &'b [T::Acc] {
         let start = self.start(line);
         if self.step == 1 || self.width == 1 {
-            return &self.x[start..start + self.width];
+            return wide(s, &self.x[start..start + self.width], buffer);
         }
         buffer.clear();
-        buffer.extend((0..self.width).map(|i| self.x[start + i * self.step]));
+        buffer.extend((0..self.width).map(|i| self.x[start + i * self.step].to_acc()));
         buffer
     }
 
     /// Copies up to [`TILE`] lines to `tile`, one after the other. Neighbours across the lines are read
     /// together, so that a cache line is used whole where the lines lie side by side.
-    pub fn gather(&self, lines: Range<usize>, tile: &mut [T]) {
+    pub fn gather(&self, lines: Range<usize>, tile: &mut [T::Acc]) {
         let mut starts = [0; TILE];
         for (start, line) in starts.iter_mut().zip(lines.clone()) {
             *start = self.start(line);
         }
         for i in 0..self.width {
             for (column, start) in starts.iter().enumerate().take(lines.len()) {
-                tile[column * self.width + i] = self.x[start + i * self.step];
+                tile[column * self.width + i] = self.x[start + i * self.step].to_acc();
             }
         }
+    }
+}
+
+// Kernels compute with f32 and f64. f16 and bf16 are widened line by line on the way in and rounded on
+// the way out: in the first cache this costs little, and every kernel exists for two types, not four.
+
+/// `x` itself, or widened to `buffer`.
+#[inline(always)]
+pub(crate) fn wide<'b, T: Element, S: Simd>(
+    s: S,
+    x: &'b [T],
+    buffer: &'b mut Vec<T::Acc>,
+) -> &'b [T::Acc] {
+    if let Some(x) = T::as_acc(x) {
+        return x;
+    }
+    buffer.resize(x.len().max(buffer.len()), T::Acc::ZERO);
+    s.with(Widen { x, to: buffer });
+    &buffer[..x.len()]
+}
+
+/// A vector that goes with every row, such as a weight: itself, or widened once.
+pub(crate) fn wide_vector<'a, T: Element>(isa: Isa, x: &'a [T]) -> Cow<'a, [T::Acc]> {
+    if let Some(x) = T::as_acc(x) {
+        return Cow::Borrowed(x);
+    }
+    let mut to = vec![T::Acc::ZERO; x.len()];
+    isa.run(Widen { x, to: &mut to });
+    Cow::Owned(to)
+}
+
+/// The weight of a norm's backward pass, widened: without one, ones.
+pub(crate) fn weight_or_ones<'a, T: Element>(
+    isa: Isa,
+    weight: Option<&'a [T]>,
+    width: usize,
+) -> Cow<'a, [T::Acc]> {
+    match weight {
+        Some(weight) => wide_vector(isa, weight),
+        None => Cow::Owned(vec![T::Acc::ONE; width]),
+    }
+}
+
+/// Where a line of results is computed: in its place, or in `buffer`. [`settle`] comes after.
+#[inline(always)]
+pub(crate) fn place<'b, T: Element>(
+    out: &'b mut [T],
+    buffer: &'b mut Vec<T::Acc>,
+) -> &'b mut [T::Acc] {
+    let len = out.len();
+    if let Some(out) = T::as_acc_mut(out) {
+        return out;
+    }
+    buffer.resize(len.max(buffer.len()), T::Acc::ZERO);
+    &mut buffer[..len]
+}
+
+/// [`place`] for a line that is read first.
+#[inline(always)]
+pub(crate) fn place_of<'b, T: Element, S: Simd>(
+    s: S,
+    out: &'b mut [T],
+    buffer: &'b mut Vec<T::Acc>,
+) -> &'b mut [T::Acc] {
+    if !T::WIDE {
+        buffer.resize(out.len().max(buffer.len()), T::Acc::ZERO);
+        s.with(Widen { x: out, to: buffer });
+    }
+    place(out, buffer)
+}
+
+/// Rounds a line from `buffer` to its place, unless it was computed there.
+#[inline(always)]
+pub(crate) fn settle<T: Element, S: Simd>(s: S, buffer: &[T::Acc], out: &mut [T]) {
+    if !T::WIDE {
+        s.with(Round { x: buffer, to: out });
+    }
+}
+
+/// Widens all of `x` to the start of `to`.
+struct Widen<'a, T: Element> {
+    x: &'a [T],
+    to: &'a mut [T::Acc],
+}
+
+impl<T: Element> WithSimd for Widen<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, to) = (self.x, &mut self.to[..self.x.len()]);
+        vectors!(x.len(), V::<T::Acc, S>::LANES, |at, len, _k| {
+            let v = T::get(s, &x[at..at + len], T::Acc::ZERO);
+            T::Acc::put(s, v, &mut to[at..at + len]);
+        });
+    }
+}
+
+/// Rounds the start of `x` to all of `to`.
+struct Round<'a, T: Element> {
+    x: &'a [T::Acc],
+    to: &'a mut [T],
+}
+
+impl<T: Element> WithSimd for Round<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (x, to) = (&self.x[..self.to.len()], self.to);
+        vectors!(x.len(), V::<T::Acc, S>::LANES, |at, len, _k| {
+            let v = T::Acc::get(s, &x[at..at + len], T::Acc::ZERO);
+            T::put(s, v, &mut to[at..at + len]);
+        });
     }
 }
 
@@ -270,6 +384,7 @@ pub(crate) fn sums<T: Element>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Scalar;
 
     #[test]
     fn every_vector_once() {
@@ -290,10 +405,10 @@ mod tests {
         let layout = Layout::new(&[2, 3, 4], &[3, 1, 6], 0).unwrap();
         let rows = Rows::new(&x, &layout, 1);
         assert_eq!((rows.count, rows.width), (8, 3));
-        let mut buffer = Vec::new();
-        assert_eq!(rows.get(5, &mut buffer), [9., 10., 11.]);
+        let (s, mut buffer) = (Scalar::new(), Vec::new());
+        assert_eq!(rows.get(s, 5, &mut buffer), [9., 10., 11.]);
         let rows = Rows::new(&x, &layout, 2);
-        assert_eq!(rows.get(4, &mut buffer), [4., 10., 16., 22.]);
+        assert_eq!(rows.get(s, 4, &mut buffer), [4., 10., 16., 22.]);
         let mut tile = [0.; 8];
         rows.gather(4..6, &mut tile);
         assert_eq!(tile, [4., 10., 16., 22., 5., 11., 17., 23.]);

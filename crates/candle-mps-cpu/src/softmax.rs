@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::{
     Element, Error, Layout, Real, Result, V,
     layout::product,
-    rows::{Rows, TILE, first, max_of_four, sum_of_four, vectors},
+    rows::{Rows, TILE, first, max_of_four, place, settle, sum_of_four, vectors},
     simd::{Isa, Simd, Vector, WithSimd, exp, isa},
     threads,
 };
@@ -185,8 +185,24 @@ fn check<T: Element>(
 }
 
 /// What happens to one line, with or without a second operand.
-trait Line<T: Element>: Copy + Sync {
-    fn line<S: Simd>(self, s: S, x: &[T], other: Option<&[T]>, out: &mut [T]);
+trait Line<R: Real>: Copy + Sync {
+    fn line<S: Simd>(self, s: S, x: &[R], other: Option<&[R]>, out: &mut [R]);
+}
+
+/// One line, apart from the loops over lines, which share it.
+struct Alone<'a, R, L> {
+    line: L,
+    x: &'a [R],
+    other: Option<&'a [R]>,
+    out: &'a mut [R],
+}
+
+impl<R: Real, L: Line<R>> WithSimd for Alone<'_, R, L> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.line.line(s, self.x, self.other, self.out);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -196,30 +212,24 @@ struct Forward<R> {
     zero: bool,
 }
 
-impl<T: Element> Line<T> for Forward<T::Acc> {
+impl<R: Real> Line<R> for Forward<R> {
     #[inline(always)]
-    fn line<S: Simd>(self, s: S, x: &[T], mask: Option<&[T]>, out: &mut [T]) {
+    fn line<S: Simd>(self, s: S, x: &[R], mask: Option<&[R]>, out: &mut [R]) {
         match mask {
-            Some(mask) => self.masked::<T, S, true>(s, x, mask, out),
-            None => self.masked::<T, S, false>(s, x, x, out),
+            Some(mask) => self.masked::<S, true>(s, x, mask, out),
+            None => self.masked::<S, false>(s, x, x, out),
         }
     }
 }
 
 impl<R: Real> Forward<R> {
     #[inline(always)]
-    fn masked<T: Element<Acc = R>, S: Simd, const MASKED: bool>(
-        self,
-        s: S,
-        x: &[T],
-        mask: &[T],
-        out: &mut [T],
-    ) {
+    fn masked<S: Simd, const MASKED: bool>(self, s: S, x: &[R], mask: &[R], out: &mut [R]) {
         let (n, lanes) = (x.len(), V::<R, S>::LANES);
         let (mask, out) = (&mask[..n], &mut out[..n]);
         let splat = |value| V::<R, S>::splat(s, value);
         let lowest = splat(R::NEG_INFINITY);
-        let input = Input::<T, MASKED> {
+        let input = Input::<R, MASKED> {
             x,
             mask,
             scale: self.scale,
@@ -230,28 +240,29 @@ impl<R: Real> Forward<R> {
             largest[k] = input.get(s, at, len).max(largest[k]);
         });
         let largest = max_of_four(largest);
-        let hidden = |(x, mask): (&T, &T)| {
-            let v = x.to_acc() * self.scale;
-            (if MASKED { v + mask.to_acc() } else { v }) == R::NEG_INFINITY
+        let hidden = |(&x, &mask): (&R, &R)| {
+            let v = x * self.scale;
+            (if MASKED { v + mask } else { v }) == R::NEG_INFINITY
         };
         if self.zero && largest == R::NEG_INFINITY && x.iter().zip(mask).all(hidden) {
-            let hidden = if self.kind == Kind::Log {
+            return out.fill(if self.kind == Kind::Log {
                 R::NEG_INFINITY
             } else {
                 R::ZERO
-            };
-            return out.fill(T::from_acc(hidden));
+            });
         }
         let base = splat(largest);
 
         let mut sums = [splat(R::ZERO); 4];
-        let keep = T::WIDE && self.kind == Kind::Plain;
         vectors!(n, lanes, |at, len, k| {
-            let e = exp::<R, S>(s, input.get(s, at, len) - base);
+            let v = input.get(s, at, len) - base;
+            let e = exp::<R, S>(s, v);
             sums[k] = sums[k] + e;
-            if keep {
-                T::put(s, e, &mut out[at..at + len]);
-            }
+            R::put(
+                s,
+                if self.kind == Kind::Log { v } else { e },
+                &mut out[at..at + len],
+            );
         });
         let sum = sum_of_four(sums);
 
@@ -259,24 +270,15 @@ impl<R: Real> Forward<R> {
             Kind::Plain => {
                 let factor = splat(R::ONE / sum);
                 vectors!(n, lanes, |at, len, _k| {
-                    // f16 and bf16 are rounded once: the exponential is computed again instead of
-                    // read back.
-                    let e = if keep {
-                        T::get(s, &out[at..at + len], R::ZERO)
-                    } else {
-                        exp::<R, S>(s, input.get(s, at, len) - base)
-                    };
-                    T::put(s, e * factor, &mut out[at..at + len]);
+                    let e = R::get(s, &out[at..at + len], R::ZERO);
+                    R::put(s, e * factor, &mut out[at..at + len]);
                 });
             }
             Kind::Log => {
                 let log = splat(sum.ln());
                 vectors!(n, lanes, |at, len, _k| {
-                    T::put(
-                        s,
-                        input.get(s, at, len) - base - log,
-                        &mut out[at..at + len],
-                    );
+                    let v = R::get(s, &out[at..at + len], R::ZERO);
+                    R::put(s, v - log, &mut out[at..at + len]);
                 });
             }
         }
@@ -285,25 +287,24 @@ impl<R: Real> Forward<R> {
 
 /// scale·x + mask. (A function and not a closure in the kernel: those are not always inlined, and then
 /// lack the instruction set.)
-struct Input<'a, T: Element, const MASKED: bool> {
-    x: &'a [T],
-    mask: &'a [T],
-    scale: T::Acc,
+struct Input<'a, R, const MASKED: bool> {
+    x: &'a [R],
+    mask: &'a [R],
+    scale: R,
 }
 
-impl<T: Element, const MASKED: bool> Input<'_, T, MASKED> {
+impl<R: Real, const MASKED: bool> Input<'_, R, MASKED> {
     /// At most a vector; missing elements are −∞.
     #[inline(always)]
-    fn get<S: Simd>(&self, s: S, at: usize, len: usize) -> V<T::Acc, S> {
-        let zero = T::Acc::ZERO;
-        let v = T::get(s, &self.x[at..at + len], zero) * V::<T::Acc, S>::splat(s, self.scale);
+    fn get<S: Simd>(&self, s: S, at: usize, len: usize) -> V<R, S> {
+        let v = R::get(s, &self.x[at..at + len], R::ZERO) * V::<R, S>::splat(s, self.scale);
         let v = if MASKED {
-            v + T::get(s, &self.mask[at..at + len], zero)
+            v + R::get(s, &self.mask[at..at + len], R::ZERO)
         } else {
             v
         };
-        if len < V::<T::Acc, S>::LANES {
-            first::<T::Acc, S>(s, v, len, T::Acc::NEG_INFINITY)
+        if len < V::<R, S>::LANES {
+            first::<R, S>(s, v, len, R::NEG_INFINITY)
         } else {
             v
         }
@@ -316,37 +317,36 @@ struct Backward<R> {
     scale: R,
 }
 
-impl<T: Element> Line<T> for Backward<T::Acc> {
+impl<R: Real> Line<R> for Backward<R> {
     #[inline(always)]
-    fn line<S: Simd>(self, s: S, y: &[T], grad: Option<&[T]>, out: &mut [T]) {
-        let zero = T::Acc::ZERO;
-        let (n, lanes) = (y.len(), V::<T::Acc, S>::LANES);
+    fn line<S: Simd>(self, s: S, y: &[R], grad: Option<&[R]>, out: &mut [R]) {
+        let (n, lanes) = (y.len(), V::<R, S>::LANES);
         let (grad, out) = (&grad.unwrap_or_default()[..n], &mut out[..n]);
-        let splat = |value| V::<T::Acc, S>::splat(s, value);
-        let mut sums = [splat(zero); 4];
+        let splat = |value| V::<R, S>::splat(s, value);
+        let mut sums = [splat(R::ZERO); 4];
         vectors!(n, lanes, |at, len, k| {
-            let g = T::get(s, &grad[at..at + len], zero);
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
             sums[k] = match self.kind {
-                Kind::Plain => g.mul_add(T::get(s, &y[at..at + len], zero), sums[k]),
+                Kind::Plain => g.mul_add(R::get(s, &y[at..at + len], R::ZERO), sums[k]),
                 Kind::Log => sums[k] + g,
             };
         });
         let sum = splat(sum_of_four(sums));
         let scale = splat(self.scale);
         vectors!(n, lanes, |at, len, _k| {
-            let g = T::get(s, &grad[at..at + len], zero);
-            let y = T::get(s, &y[at..at + len], zero);
+            let g = R::get(s, &grad[at..at + len], R::ZERO);
+            let y = R::get(s, &y[at..at + len], R::ZERO);
             let dx = match self.kind {
                 Kind::Plain => y * (g - sum),
-                Kind::Log => g - exp::<T::Acc, S>(s, y) * sum,
+                Kind::Log => g - exp::<R, S>(s, y) * sum,
             };
-            T::put(s, dx * scale, &mut out[at..at + len]);
+            R::put(s, dx * scale, &mut out[at..at + len]);
         });
     }
 }
 
 /// Divides the lines among threads and runs `line` on each.
-fn each_line<T: Element, L: Line<T>>(
+fn each_line<T: Element, L: Line<T::Acc>>(
     isa: Isa,
     x: &Rows<T>,
     other: Option<&Rows<T>>,
@@ -406,15 +406,24 @@ struct Outer<'a, T, L> {
     line: L,
 }
 
-impl<T: Element, L: Line<T>> WithSimd for Outer<'_, T, L> {
+impl<T: Element, L: Line<T::Acc>> WithSimd for Outer<'_, T, L> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (mut buffer, mut buffer_2) = (Vec::new(), Vec::new());
+        let [mut buffer, mut buffer_2, mut buffer_3] = [const { Vec::new() }; 3];
         for (line, out) in self.lines.zip(self.out.chunks_mut(self.x.width.max(1))) {
-            let x = self.x.get(line, &mut buffer);
-            let other = self.other.map(|other| other.get(line, &mut buffer_2));
-            self.line.line(s, x, other, out);
+            let x = self.x.get(s, line, &mut buffer);
+            let other = match self.other {
+                Some(other) => Some(other.get(s, line, &mut buffer_2)),
+                None => None,
+            };
+            s.with(Alone {
+                line: self.line,
+                x,
+                other,
+                out: place(out, &mut buffer_3),
+            });
+            settle(s, &buffer_3, out);
         }
     }
 }
@@ -429,21 +438,15 @@ struct Inner<'a, T, L> {
     line: L,
 }
 
-impl<T: Element, L: Line<T>> WithSimd for Inner<'_, T, L> {
+impl<T: Element, L: Line<T::Acc>> WithSimd for Inner<'_, T, L> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let width = self.x.width;
-        let mut x = vec![T::ZERO; TILE * width];
-        let mut other = vec![
-            T::ZERO;
-            if self.other.is_some() {
-                TILE * width
-            } else {
-                0
-            }
-        ];
+        let tile = |wanted: bool| vec![T::Acc::ZERO; usize::from(wanted) * TILE * width];
+        let (mut x, mut other) = (tile(true), tile(self.other.is_some()));
         let mut out = vec![T::ZERO; TILE * width];
+        let mut buffer = Vec::new();
         for (outer, rows) in self.rows.chunks_mut(width).enumerate() {
             for first in self.columns.clone().step_by(TILE) {
                 let columns = first..(first + TILE).min(self.columns.end);
@@ -455,8 +458,14 @@ impl<T: Element, L: Line<T>> WithSimd for Inner<'_, T, L> {
                 }
                 for column in 0..columns.len() {
                     let range = column * width..(column + 1) * width;
-                    let other = self.other.map(|_| &other[range.clone()]);
-                    self.line.line(s, &x[range.clone()], other, &mut out[range]);
+                    let out = &mut out[range.clone()];
+                    s.with(Alone {
+                        line: self.line,
+                        x: &x[range.clone()],
+                        other: self.other.map(|_| &other[range]),
+                        out: place(out, &mut buffer),
+                    });
+                    settle(s, &buffer, out);
                 }
                 for (i, row) in rows.iter_mut().enumerate() {
                     let to = &mut row[first - self.columns.start..][..columns.len()];

@@ -7,7 +7,11 @@
 //! Results do not depend on the number of threads: where an op sums over rows, it sums over blocks
 //! whose bounds depend on the shape only, and adds the blocks up in order.
 
-use std::{cell::Cell, ops::Range, sync::OnceLock};
+use std::{
+    cell::Cell,
+    ops::Range,
+    sync::{Mutex, OnceLock},
+};
 
 thread_local! {
     static FORCED: Cell<usize> = const { Cell::new(0) };
@@ -59,9 +63,13 @@ pub fn run(parts: usize, f: impl Fn(usize) + Sync) {
     if parts <= 1 {
         return f(0);
     }
+    shared(parts, &f);
+}
+
+/// [`run`] for several parts: one function for all `f`, whose calls cost nothing beside a wake-up.
+fn shared(parts: usize, f: &(dyn Fn(usize) + Sync)) {
     rayon::in_place_scope(|scope| {
         for part in 1..parts {
-            let f = &f;
             scope.spawn(move |_| f(part));
         }
         f(0);
@@ -77,12 +85,16 @@ pub fn run_with<I: Send>(items: Vec<I>, f: impl Fn(usize, I) + Sync) {
     if items.len() == 0 {
         return f(0, first);
     }
-    rayon::in_place_scope(|scope| {
-        for (part, item) in items {
-            let f = &f;
-            scope.spawn(move |_| f(part, item));
+    // Each part takes its item.
+    let items: Vec<_> = std::iter::once(first)
+        .chain(items.map(|(_, item)| item))
+        .map(|item| Mutex::new(Some(item)))
+        .collect();
+    shared(items.len(), &|part| {
+        let item = items[part].lock().map_or(None, |mut item| item.take());
+        if let Some(item) = item {
+            f(part, item);
         }
-        f(0, first);
     });
 }
 
@@ -98,20 +110,15 @@ pub fn rows<T: Send>(
     if parts <= 1 {
         return f(0..total, &mut out[..total * width]);
     }
+    let mut items = Vec::with_capacity(parts);
     let mut rest = out;
-    rayon::in_place_scope(|scope| {
-        let first = part(total, parts, 0);
-        let (mine, others) = std::mem::take(&mut rest).split_at_mut(first.len() * width);
+    for index in 0..parts {
+        let range = part(total, parts, index);
+        let (mine, others) = rest.split_at_mut(range.len() * width);
         rest = others;
-        for index in 1..parts {
-            let range = part(total, parts, index);
-            let (theirs, others) = std::mem::take(&mut rest).split_at_mut(range.len() * width);
-            rest = others;
-            let f = &f;
-            scope.spawn(move |_| f(range, theirs));
-        }
-        f(first, mine);
-    });
+        items.push((range, mine));
+    }
+    run_with(items, |_, (range, mine)| f(range, mine));
 }
 
 #[cfg(test)]

@@ -37,14 +37,18 @@
 //! |---|---|
 //! | an op as a method of a tensor | [`FusedOps`] |
 //! | the op as a function | [`ops`] |
+//! | candle_nn's layers, losses and AdamW on these ops, LoRA layers | [`nn`] |
+//! | to know which variables got no gradient | [`check`] |
 //! | a Metal device, checked | `metal::device` |
 //! | the names of the first MPS bindings for Candle | [`compat`] |
 //! | MPS itself, without Candle | `safe_mps`, re-exported here |
 
+pub mod check;
 pub mod compat;
 mod fused_ops;
 #[cfg(feature = "metal")]
 pub mod metal;
+pub mod nn;
 
 pub use candle_mps_ops::{Error, Result, ops};
 pub use fused_ops::FusedOps;

@@ -3,7 +3,8 @@
 //! dV = Pᵀ·G, dS = P ∘ (G·Vᵀ − D), dQ = scale · dS·K, dK = scale · dSᵀ·Q,
 //!
 //! where a cap multiplies dS by 1 − (cap(x)/c)². P is computed again from the scores and the saved
-//! logarithms. A thread takes a whole head of K and V with all heads of Q that share it, so that every
+//! logarithms. The queries that share a head of K and V are cut into pieces by the shape alone, so
+//! that threads have work where heads are few; a head's pieces are added up in order, so that every
 //! sum has one order.
 
 use std::ops::Range;
@@ -22,6 +23,12 @@ use crate::{
     },
     threads,
 };
+
+/// Pieces in all, where heads of K and V are fewer.
+const PIECES: usize = 8;
+
+/// Blocks of queries that a piece has at least, so that its sums cost little beside its work.
+const BLOCKS: usize = if cfg!(test) { 1 } else { 4 };
 
 /// Where gradients go, row-major; each is overwritten.
 #[derive(Debug)]
@@ -81,50 +88,161 @@ pub fn backward<T: Factor>(
     let work = (batch * heads * queries)
         .saturating_mul(6 * keys)
         .saturating_mul(size + width);
-    let parts = threads::parts(work, LEAST).min(all);
+    let group = heads / kv_heads;
+    let blocks = group * queries.div_ceil(QUERIES);
+    let pieces = (PIECES / all).min(blocks / BLOCKS).max(1);
+    let parts = threads::parts(work, LEAST).min(all * pieces);
     let mut units: Vec<Vec<Unit<'_, T>>> = (0..parts).map(|_| Vec::new()).collect();
+    // Where there is one piece, its sums are the result.
+    let spare = if pieces == 1 { 0 } else { all * pieces };
+    let mut sums = Buffer::<T::Acc>::new(spare * keys * (size + width));
+    let mut rest_of_sums = &mut sums[..];
     let Gradients {
         mut q,
         mut k,
         mut v,
     } = gradients;
-    for head in 0..all {
-        let (dq, rest) = q.split_at_mut(heads / kv_heads * queries * size);
+    for index in 0..all * pieces {
+        let (head, piece) = (index / pieces, index % pieces);
+        let rows = rows_of(threads::part(blocks, pieces, piece), queries);
+        let (dq, rest) = q.split_at_mut(rows.len() * size);
         q = rest;
-        let (dk, rest) = k.split_at_mut(keys * size);
-        k = rest;
-        let (dv, rest) = v.split_at_mut(keys * width);
-        v = rest;
-        let unit = Unit {
+        let target = if pieces == 1 {
+            let (dk, rest) = k.split_at_mut(keys * size);
+            k = rest;
+            let (dv, rest) = v.split_at_mut(keys * width);
+            v = rest;
+            Target::Result(dk, dv)
+        } else {
+            let (mine, rest) = rest_of_sums.split_at_mut(keys * (size + width));
+            rest_of_sums = rest;
+            let (dk, dv) = mine.split_at_mut(keys * size);
+            Target::Sums(dk, dv)
+        };
+        // In turns, because under a causal mask the last pieces see the most keys.
+        let work = Work {
             problem,
             out,
             lse,
             grad,
             head,
-            gradients: Gradients {
-                q: dq,
-                k: dk,
-                v: dv,
-            },
+            rows,
+            dq,
         };
-        units[head * parts / all].push(unit);
+        units[index % parts].push(Unit { work, target });
     }
     threads::run_with(units, |_, units| {
         for unit in units {
             isa.run(unit);
         }
     });
+    if pieces == 1 {
+        return Ok(());
+    }
+    let step = keys * (size + width);
+    let mut totals = Vec::new();
+    for sums in sums.chunks_exact((pieces * step).max(1)) {
+        let results = [
+            (&mut k, size, 0, problem.scale),
+            (&mut v, width, keys * size, T::Acc::ONE),
+        ];
+        for (all, size, start, factor) in results {
+            let (out, rest) = std::mem::take(all).split_at_mut(keys * size);
+            *all = rest;
+            totals.push(Total {
+                sums: &sums[start..],
+                step,
+                factor,
+                out,
+            });
+        }
+    }
+    let parts = threads::parts(sums.len(), LEAST).min(totals.len());
+    let mut shares: Vec<Vec<Total<'_, T>>> = (0..parts).map(|_| Vec::new()).collect();
+    for (index, total) in totals.into_iter().enumerate() {
+        shares[index % parts].push(total);
+    }
+    threads::run_with(shares, |_, totals| {
+        for total in totals {
+            isa.run(total);
+        }
+    });
     Ok(())
 }
 
-/// One head of K and V.
-struct Unit<'a, T: Factor> {
+/// The rows of some blocks of queries, where each head begins a new block.
+fn rows_of(blocks: Range<usize>, queries: usize) -> Range<usize> {
+    let each = queries.div_ceil(QUERIES).max(1);
+    let row = |block: usize| block / each * queries + (block % each * QUERIES).min(queries);
+    row(blocks.start)..row(blocks.end)
+}
+
+/// The sum of a gradient over pieces.
+struct Total<'a, T: Factor> {
+    sums: &'a [T::Acc],
+    /// From piece to piece.
+    step: usize,
+    factor: T::Acc,
+    out: &'a mut [T],
+}
+
+impl<T: Factor> WithSimd for Total<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        const FEW: usize = 1024;
+        let mut total = [T::Acc::ZERO; FEW];
+        for (first, out) in (0..).step_by(FEW).zip(self.out.chunks_mut(FEW)) {
+            let total = &mut total[..out.len()];
+            for (index, piece) in self.sums.chunks(self.step).enumerate() {
+                let Some(piece) = piece.get(first..first + total.len()) else {
+                    break;
+                };
+                if index == 0 {
+                    total.copy_from_slice(piece);
+                } else {
+                    add(s, total, piece);
+                }
+            }
+            scale(s, total, self.factor);
+            narrow(s, total, out);
+        }
+    }
+}
+
+/// x += y.
+#[inline(always)]
+fn add<R: Real, S: Simd>(s: S, x: &mut [R], y: &[R]) {
+    let lanes = V::<R, S>::LANES;
+    for (x, y) in x.chunks_mut(lanes).zip(y.chunks(lanes)) {
+        R::put(s, R::get(s, x, R::ZERO) + R::get(s, y, R::ZERO), x);
+    }
+}
+
+/// Where the gradients of a head of K and V go.
+enum Target<'a, T: Factor> {
+    Result(&'a mut [T], &'a mut [T]),
+    /// To be added to those of other pieces.
+    Sums(&'a mut [T::Acc], &'a mut [T::Acc]),
+}
+
+/// Some queries of those that share a head of K and V, in whole blocks.
+struct Work<'a, T: Factor> {
     problem: Problem<'a, T>,
     out: &'a [T],
     lse: &'a [T::Acc],
     grad: Four<'a, T>,
     head: usize,
-    gradients: Gradients<'a, T>,
+    /// Counted through the heads of Q, one after the other.
+    rows: Range<usize>,
+    dq: &'a mut [T],
+}
+
+/// The work of a unit, and what it is for.
+struct Unit<'a, T: Factor> {
+    work: Work<'a, T>,
+    target: Target<'a, T>,
 }
 
 impl<T: Factor> WithSimd for Unit<'_, T> {
@@ -132,13 +250,43 @@ impl<T: Factor> WithSimd for Unit<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        let Self { work, target } = self;
+        match target {
+            Target::Sums(dk, dv) => {
+                dk.fill(T::Acc::ZERO);
+                dv.fill(T::Acc::ZERO);
+                work.add_to(s, dk, dv);
+            }
+            Target::Result(k, v) => {
+                let factor = work.problem.scale;
+                let (mut dk, mut dv) = (zeros::<T>(k.len()), zeros::<T>(v.len()));
+                work.add_to(s, &mut dk, &mut dv);
+                scale(s, &mut dk, factor);
+                narrow(s, &dk, k);
+                narrow(s, &dv, v);
+            }
+        }
+    }
+}
+
+fn zeros<T: Factor>(len: usize) -> Buffer<T::Acc> {
+    let mut buffer = Buffer::<T::Acc>::new(len);
+    buffer.fill(T::Acc::ZERO);
+    buffer
+}
+
+impl<T: Factor> Work<'_, T> {
+    /// Writes the gradient of these queries, and adds to those of K (not scaled) and V.
+    #[inline(always)]
+    fn add_to<S: Simd>(self, s: S, dk: &mut [T::Acc], dv: &mut [T::Acc]) {
         let Self {
             problem,
             out,
             lse,
             grad,
             head,
-            gradients,
+            rows,
+            dq: result,
         } = self;
         let Problem {
             heads,
@@ -151,25 +299,28 @@ impl<T: Factor> WithSimd for Unit<'_, T> {
         } = problem;
         let (batch, kv_head, group) = (head / kv_heads, head % kv_heads, heads / kv_heads);
         let [k, v] = [&problem.k, &problem.v].map(|x| x.at(batch, kv_head));
-        let zeros = |len| {
-            let mut buffer = Buffer::<T::Acc>::new(len);
-            buffer.fill(T::Acc::ZERO);
-            buffer
-        };
-        let (mut dk, mut dv) = (zeros(keys * size), zeros(keys * width));
-        let mut dq = zeros(queries * size);
+        let mut dq = Buffer::<T::Acc>::new(queries * size);
         let mut spare = Spare {
-            weights: zeros(QUERIES * a_stride::<T::Acc>()),
-            slopes: zeros(QUERIES * a_stride::<T::Acc>()),
-            turned: zeros(depth::<T::Acc>() * a_stride::<T::Acc>()),
+            weights: zeros::<T>(QUERIES * a_stride::<T::Acc>()),
+            slopes: zeros::<T>(QUERIES * a_stride::<T::Acc>()),
+            turned: zeros::<T>(depth::<T::Acc>() * a_stride::<T::Acc>()),
         };
         for member in 0..group {
+            let first = member * queries;
+            let mine = rows.start.max(first)..rows.end.min(first + queries);
+            if mine.is_empty() {
+                continue;
+            }
+            let own = mine.start - first..mine.end - first;
             let q_head = kv_head * group + member;
             let at = (batch * heads + q_head) * queries;
             let (q, g) = (problem.q.at(batch, q_head), grad.at(batch, q_head));
             let mask = problem.mask.map(|mask| mask.at(batch, q_head));
             let out = &out[at * width..(at + queries) * width];
-            let d: Vec<T::Acc> = (0..queries).map(|row| dot(s, g, row, out, width)).collect();
+            let mut d = Buffer::<T::Acc>::new(queries);
+            for row in own.clone() {
+                d[row] = dot(s, g, row, out, width);
+            }
             let all = Head {
                 problem,
                 q,
@@ -180,18 +331,20 @@ impl<T: Factor> WithSimd for Unit<'_, T> {
                 lse: &lse[at..at + queries],
                 d: &d,
             };
-            dq.fill(T::Acc::ZERO);
+            let part = own.start * size..own.end * size;
+            dq[part.clone()].fill(T::Acc::ZERO);
             for start in (0..keys).step_by(depth::<T::Acc>()) {
                 let cols = start..keys.min(start + depth::<T::Acc>());
-                all.keys(s, cols, &mut dq, &mut dk, &mut dv, &mut spare);
+                all.keys(s, own.clone(), cols, &mut dq, dk, dv, &mut spare);
             }
-            scale(s, &mut dq, problem.scale);
-            let place = member * queries * size;
-            narrow(s, &dq, &mut gradients.q[place..place + queries * size]);
+            scale(s, &mut dq[part.clone()], problem.scale);
+            let place = mine.start - rows.start..mine.end - rows.start;
+            narrow(
+                s,
+                &dq[part],
+                &mut result[place.start * size..place.end * size],
+            );
         }
-        scale(s, &mut dk, problem.scale);
-        narrow(s, &dk, gradients.k);
-        narrow(s, &dv, gradients.v);
     }
 }
 
@@ -229,11 +382,16 @@ struct Spare<T: Factor> {
 }
 
 impl<T: Factor> Head<'_, T> {
-    /// What a block of keys adds to the gradients.
+    /// What a block of keys adds to the gradients, for some queries.
     #[inline(always)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a loop body, with what it adds to"
+    )]
     fn keys<S: Simd>(
         &self,
         s: S,
+        own: Range<usize>,
         cols: Range<usize>,
         dq: &mut [T::Acc],
         dk: &mut [T::Acc],
@@ -241,7 +399,6 @@ impl<T: Factor> Head<'_, T> {
         spare: &mut Spare<T>,
     ) {
         let Problem {
-            queries,
             size,
             width,
             scale: factor,
@@ -251,8 +408,8 @@ impl<T: Factor> Head<'_, T> {
         let k_turned = Panels::new(s, self.k.transposed(), 0..size, cols.clone());
         let v_turned = Panels::new(s, self.v.transposed(), 0..width, cols.clone());
         let k = Panels::new(s, self.k, cols.clone(), 0..size);
-        for first in (0..queries).step_by(QUERIES) {
-            let few = first..queries.min(first + QUERIES);
+        for first in own.clone().step_by(QUERIES) {
+            let few = first..own.end.min(first + QUERIES);
             let (rows, end) = (few.len(), cols.end.min(self.problem.seen(few.end - 1)));
             if end <= cols.start {
                 continue;

@@ -5,10 +5,10 @@ use std::ops::Range;
 use super::Problem;
 use crate::{
     Element, Real, V,
-    matmul::{Buffer, Factor, Mat, Scratch, pack, product::multiply},
-    rows::{max_of_four, sum_of_four},
+    matmul::{Buffer, Factor, Mat, Scratch, pack, product::Multiply},
+    rows::{max_of_four, sum_of_four, vectors},
     simd::{
-        Simd, Vector, exp,
+        Simd, Vector, WithSimd, exp,
         gemm::{Block, a_stride, depth},
     },
     threads,
@@ -79,7 +79,14 @@ impl<R: Scratch + Real> Rows<R> {
             let a = &self.data[(index * self.rows + rows.start) * stride..];
             let b = &panels.data[k.start * panels.padded..];
             let c = c.part(0..height, 0..width);
-            multiply(s, a, (b, k.len(), panels.cols), k.len(), c, index > 0);
+            s.with(Multiply {
+                rows: a,
+                panels: b,
+                packed: (k.len(), panels.cols),
+                depth: k.len(),
+                c,
+                add: index > 0,
+            });
         }
     }
 }
@@ -126,7 +133,14 @@ impl<R: Scratch + Real> Panels<R> {
     /// are of one chunk.
     #[inline(always)]
     pub fn after<S: Simd>(&self, s: S, a: &[R], deep: usize, c: Block<'_, R>) {
-        multiply(s, a, (&self.data, self.deep, self.cols), deep, c, true);
+        s.with(Multiply {
+            rows: a,
+            panels: &self.data,
+            packed: (self.deep, self.cols),
+            depth: deep,
+            c,
+            add: true,
+        });
     }
 }
 
@@ -188,24 +202,47 @@ pub(super) fn finish<T: Factor, S: Simd>(
     scores: &mut [T::Acc],
 ) {
     if let Some(cap) = problem.cap {
-        each(s, scores, |x, _, _| capped::<T::Acc, S>(s, x, cap));
+        s.with(Cap { scores, cap });
     }
     let Some(mask) = mask else { return };
     if mask.cs == 1 {
         let mask = mask.run(query * mask.rs + start, scores.len());
-        let lanes = V::<T::Acc, S>::LANES;
-        each(s, scores, |x, at, len| {
-            let mask = &mask[at..at + len];
-            x + if len == lanes {
-                T::load(s, mask)
-            } else {
-                T::load_part(s, mask, T::Acc::ZERO)
-            }
-        });
+        s.with(Add { scores, mask });
     } else {
         for (at, x) in scores.iter_mut().enumerate() {
             *x = *x + mask.at(query, start + at).to_acc();
         }
+    }
+}
+
+/// Kernels of their own, which the loops of both passes share.
+struct Cap<'a, R> {
+    scores: &'a mut [R],
+    cap: [R; 2],
+}
+
+impl<R: Real> WithSimd for Cap<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        each(s, self.scores, |x, _, _| capped::<R, S>(s, x, self.cap));
+    }
+}
+
+/// Adds as many elements of a mask as there are scores.
+struct Add<'a, T: Element> {
+    scores: &'a mut [T::Acc],
+    mask: &'a [T],
+}
+
+impl<T: Element> WithSimd for Add<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mask = self.mask;
+        each(s, self.scores, |x, at, len| {
+            x + T::get(s, &mask[at..at + len], T::Acc::ZERO)
+        });
     }
 }
 
@@ -216,52 +253,60 @@ pub(super) fn weigh<R: Real, S: Simd>(s: S, scores: &mut [R], largest: &mut R, t
     if scores.is_empty() {
         return R::ONE;
     }
-    let lanes = V::<R, S>::LANES;
-    let lowest = V::<R, S>::splat(s, R::NEG_INFINITY);
-    let mut most = [lowest; 4];
-    let groups = scores.chunks(4 * lanes);
-    for group in groups {
-        for (most, x) in most.iter_mut().zip(group.chunks(lanes)) {
-            let x = match x.len() == lanes {
-                true => R::load(s, x),
-                false => R::load_part(s, x, R::NEG_INFINITY),
-            };
-            *most = x.max(*most);
+    s.with(Weigh {
+        scores,
+        largest,
+        total,
+    })
+}
+
+struct Weigh<'a, R> {
+    scores: &'a mut [R],
+    largest: &'a mut R,
+    total: &'a mut R,
+}
+
+impl<R: Real> WithSimd for Weigh<'_, R> {
+    type Output = R;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> R {
+        let Self {
+            scores,
+            largest,
+            total,
+        } = self;
+        let (n, lanes) = (scores.len(), V::<R, S>::LANES);
+        let splat = |value| V::<R, S>::splat(s, value);
+        let mut most = [splat(R::NEG_INFINITY); 4];
+        vectors!(n, lanes, |at, len, k| {
+            most[k] = R::get(s, &scores[at..at + len], R::NEG_INFINITY).max(most[k]);
+        });
+        let most = max_of_four(most);
+        let before = *largest;
+        if most > before {
+            *largest = most;
         }
+        // Where nothing is visible yet, any finite number will do: every weight is 0.
+        let at = if *largest == R::NEG_INFINITY {
+            R::ZERO
+        } else {
+            *largest
+        };
+        let base = splat(at);
+        let mut sums = [splat(R::ZERO); 4];
+        vectors!(n, lanes, |at, len, k| {
+            let score = R::get(s, &scores[at..at + len], R::NEG_INFINITY);
+            let weight = exp::<R, S>(s, score - base);
+            sums[k] = sums[k] + weight;
+            R::put(s, weight, &mut scores[at..at + len]);
+        });
+        let sum = sum_of_four(sums);
+        let factor = if *largest == before {
+            R::ONE
+        } else {
+            R::from_f64((before.to_f64() - at.to_f64()).exp())
+        };
+        *total = *total * factor + sum;
+        factor
     }
-    let most = max_of_four(most);
-    let before = *largest;
-    if most > before {
-        *largest = most;
-    }
-    // Where nothing is visible yet, any finite number will do: every weight is 0.
-    let at = if *largest == R::NEG_INFINITY {
-        R::ZERO
-    } else {
-        *largest
-    };
-    let base = V::<R, S>::splat(s, at);
-    let zero = V::<R, S>::splat(s, R::ZERO);
-    let mut sums = [zero; 4];
-    for group in scores.chunks_mut(4 * lanes) {
-        for (sum, x) in sums.iter_mut().zip(group.chunks_mut(lanes)) {
-            if x.len() == lanes {
-                let weight = exp::<R, S>(s, R::load(s, x) - base);
-                *sum = *sum + weight;
-                R::store(s, weight, x);
-            } else {
-                let weight = exp::<R, S>(s, R::load_part(s, x, R::NEG_INFINITY) - base);
-                *sum = *sum + weight;
-                R::store_part(s, weight, x);
-            }
-        }
-    }
-    let sum = sum_of_four(sums);
-    let factor = if *largest == before {
-        R::ONE
-    } else {
-        R::from_f64((before.to_f64() - at.to_f64()).exp())
-    };
-    *total = *total * factor + sum;
-    factor
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Element, Real, V,
-    simd::{Simd, Vector, exp},
+    simd::{Simd, Vector, WithSimd, exp},
 };
 
 /// The function applied to each element of a product.
@@ -44,36 +44,53 @@ impl<T: Element> Epilogue<'_, T> {
     /// Finishes a row that starts at column `first`: from `sums`, or in place when those are in `out`.
     #[inline(always)]
     pub fn row<S: Simd>(&self, s: S, first: usize, sums: Option<&[T::Acc]>, out: &mut [T]) {
-        let lanes = V::<T::Acc, S>::LANES;
-        let scale = V::<T::Acc, S>::splat(s, self.scale);
-        let bias = self.bias.map(|bias| &bias[first..first + out.len()]);
+        s.with(Row {
+            epilogue: self,
+            first,
+            sums,
+            out,
+        });
+    }
+}
+
+/// One row, apart from the loops over rows, which share it.
+struct Row<'a, T: Element> {
+    epilogue: &'a Epilogue<'a, T>,
+    first: usize,
+    sums: Option<&'a [T::Acc]>,
+    out: &'a mut [T],
+}
+
+impl<T: Element> WithSimd for Row<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self {
+            epilogue,
+            first,
+            sums,
+            out,
+        } = self;
+        let (lanes, zero) = (V::<T::Acc, S>::LANES, T::Acc::ZERO);
+        let scale = V::<T::Acc, S>::splat(s, epilogue.scale);
+        let bias = epilogue.bias.map(|bias| &bias[first..first + out.len()]);
         for (at, out) in (0..).step_by(lanes).zip(out.chunks_mut(lanes)) {
             let end = at + out.len();
-            let whole = out.len() == lanes;
-            let old = if whole {
-                T::load(s, out)
-            } else {
-                T::load_part(s, out, T::Acc::ZERO)
-            };
+            let old = T::get(s, out, zero);
             let mut x = match sums {
-                Some(sums) if whole => T::Acc::load(s, &sums[at..end]),
-                Some(sums) => T::Acc::load_part(s, &sums[at..end], T::Acc::ZERO),
+                Some(sums) => T::Acc::get(s, &sums[at..end], zero),
                 None => old,
             };
             x = match bias {
-                Some(bias) if whole => x.mul_add(scale, T::load(s, &bias[at..end])),
-                Some(bias) => x.mul_add(scale, T::load_part(s, &bias[at..end], T::Acc::ZERO)),
+                Some(bias) => x.mul_add(scale, T::get(s, &bias[at..end], zero)),
                 None => x * scale,
             };
-            x = activate::<T::Acc, S>(s, self.activation, x);
-            if self.accumulate {
+            x = activate::<T::Acc, S>(s, epilogue.activation, x);
+            if epilogue.accumulate {
                 x = x + old;
             }
-            if whole {
-                T::store(s, x, out)
-            } else {
-                T::store_part(s, x, out)
-            }
+            T::put(s, x, out);
         }
     }
 }

@@ -153,28 +153,17 @@ pub trait Output: Element {
     fn acc_block<'a>(_: &'a mut Block<'_, Self>) -> Option<Block<'a, Self::Acc>> {
         None
     }
-    /// The elements themselves, for a type in which sums are kept.
-    #[doc(hidden)]
-    fn as_acc(_: &[Self]) -> Option<&[Self::Acc]> {
-        None
-    }
 }
 
 impl Output for f16 {}
 impl Output for bf16 {}
 impl Output for f32 {
-    fn as_acc(elements: &[f32]) -> Option<&[f32]> {
-        Some(elements)
-    }
     fn acc_block<'a>(block: &'a mut Block<'_, f32>) -> Option<Block<'a, f32>> {
         let (rows, cols) = (block.rows(), block.cols());
         Some(block.part(0..rows, 0..cols))
     }
 }
 impl Output for f64 {
-    fn as_acc(elements: &[f64]) -> Option<&[f64]> {
-        Some(elements)
-    }
     fn acc_block<'a>(block: &'a mut Block<'_, f64>) -> Option<Block<'a, f64>> {
         let (rows, cols) = (block.rows(), block.cols());
         Some(block.part(0..rows, 0..cols))
@@ -201,6 +190,14 @@ impl<'a, E: Element> Mat<'a, E> {
     #[inline(always)]
     pub fn run(self, start: usize, len: usize) -> &'a [E] {
         &self.data[start..start + len]
+    }
+
+    /// Without the rows before `row`; none may be left.
+    pub fn below(self, row: usize) -> Self {
+        Self {
+            data: self.data.get(row * self.rs..).unwrap_or(&[]),
+            ..self
+        }
     }
 
     pub fn transposed(self) -> Self {
@@ -432,13 +429,13 @@ pub fn matmul<T: Factor>(
             let (a, b) = (Left::Own(b.transposed()), Right::Own(a.transposed()));
             [Term { a, b, depth }]
         };
-        run(batch, isa, out, (1, m), terms, epilogue);
+        run(batch, isa, out, (1, m), &terms, epilogue);
     } else {
         let terms = |index| {
             let (a, b) = (Left::Own(a.at(index, dims)), Right::Own(b.at(index, dims)));
             [Term { a, b, depth }]
         };
-        run(batch, isa, out, (m, n), terms, epilogue);
+        run(batch, isa, out, (m, n), &terms, epilogue);
     }
     Ok(())
 }
@@ -540,7 +537,7 @@ impl<T: Factor> WithSimd for Packing<'_, T> {
         let Self { b, rows, cols, isa } = self;
         let padded = pack::padded(cols, V::<T::Acc, S>::LANES);
         let pairs = product::pairs_of::<T>(isa);
-        let blocks = product::cut::<T>(rows, pairs);
+        let blocks = product::cut::<T, S>(rows, pairs);
         let data = match (pairs, b.as_bf16()) {
             (Some(_), Some(b)) => {
                 let mut data = vec![0; rows.div_ceil(2) * padded];
@@ -610,7 +607,7 @@ pub fn matmul_packed<T: Factor>(
             depth,
         }]
     };
-    run(batch, b.isa, out, (m, n), terms, epilogue);
+    run(batch, b.isa, out, (m, n), &terms, epilogue);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Copies blocks of A and B into the order in which the tiles read them, widened to what they compute
 //! in.
 //!
-//! A: rows at `a_stride`. B: panels of two vectors (the last one of as many as are needed), each a
+//! A: for each tile its columns, or rows at `a_stride`. B: panels of two vectors (the last one of as many as are needed), each a
 //! row of the panel for every k, padded with zeros. For bf16 pairs the same, with pairs along k in
 //! the place of elements.
 
@@ -13,8 +13,8 @@ use super::Mat;
 use crate::{
     Element, V,
     simd::{
-        Simd, Vector,
-        gemm::{WIDTH, a_stride},
+        MAX_LANES, Simd, Vector, WithSimd,
+        gemm::{WIDTH, a_stride, turned},
     },
 };
 
@@ -28,9 +28,136 @@ pub(crate) fn padded(cols: usize, lanes: usize) -> usize {
     cols.next_multiple_of(lanes)
 }
 
-/// Packs a block of A.
+/// Packs a block of A for tiles, each column by column. `tiles` are their rows, from 0.
+#[inline(always)]
+pub(crate) fn tiles<S: Simd, E: Element>(
+    s: S,
+    a: Mat<'_, E>,
+    first: usize,
+    tiles: impl Iterator<Item = Range<usize>> + Clone,
+    k: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    const FEW: usize = 8;
+    let (lanes, deep) = (V::<E::Acc, S>::LANES, k.len());
+    if a.rs != 1 || a.cs == 1 {
+        for tile in tiles {
+            let dst = &mut dst[tile.start * deep..tile.end * deep];
+            turned_tile(s, a, first + tile.start, tile.len(), k.clone(), dst);
+        }
+        return;
+    }
+    // The columns lie along memory: a few of them at a time, each through all tiles.
+    for few in (0..deep).step_by(FEW) {
+        for tile in tiles.clone() {
+            let height = tile.len();
+            let dst = &mut dst[tile.start * deep..tile.end * deep];
+            for at in few..deep.min(few + FEW) {
+                let column = &a.data[(k.start + at) * a.cs + first + tile.start..];
+                // Vectors may reach into the next column, which is written after this one.
+                for row in (0..height).step_by(lanes) {
+                    let x = E::get(s, &column[row..], E::Acc::ZERO);
+                    E::Acc::put(s, x, &mut dst[at * height + row..]);
+                }
+            }
+        }
+    }
+}
+
+/// Packs a tile of A whose columns do not lie along memory, through squares.
+#[inline(always)]
+fn turned_tile<S: Simd, E: Element>(
+    s: S,
+    a: Mat<'_, E>,
+    first: usize,
+    height: usize,
+    k: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    let lanes = V::<E::Acc, S>::LANES;
+    // The last vector of a column may reach into the next column, so it is written first.
+    for row in (0..height).step_by(lanes).rev() {
+        let last = height - row - 1;
+        let mut starts = [0; MAX_LANES];
+        for (i, start) in starts.iter_mut().enumerate() {
+            *start = (first + row + i.min(last)) * a.rs + k.start * a.cs;
+        }
+        for at in (0..k.len()).step_by(lanes) {
+            let deep = lanes.min(k.len() - at);
+            let dst = &mut dst[at * height + row..];
+            let mut square = [V::<E::Acc, S>::splat(s, E::Acc::ZERO); MAX_LANES];
+            // The usual case by itself, so that its loops have no branches and stay in registers.
+            if a.cs == 1 && deep == lanes && dst.len() >= (lanes - 1) * height + lanes {
+                for i in 0..lanes {
+                    square[i] = E::load(s, &a.data[starts[i] + at..]);
+                }
+                let square = turned::<E::Acc, S>(square);
+                for i in 0..lanes {
+                    E::Acc::store(s, square[i], &mut dst[i * height..]);
+                }
+                continue;
+            }
+            for i in 0..lanes {
+                square[i] = line(s, a.data, starts[i] + at * a.cs, a.cs, deep);
+            }
+            for (i, &x) in turned::<E::Acc, S>(square).iter().enumerate().take(deep) {
+                E::Acc::put(s, x, &mut dst[i * height..]);
+            }
+        }
+    }
+}
+
+/// At most a vector of elements at a distance, and then zeros.
+#[inline(always)]
+fn line<S: Simd, E: Element>(
+    s: S,
+    data: &[E],
+    start: usize,
+    step: usize,
+    len: usize,
+) -> V<E::Acc, S> {
+    if step == 1 {
+        return E::get(s, &data[start..start + len], E::Acc::ZERO);
+    }
+    let mut elements = [E::Acc::ZERO; MAX_LANES];
+    for (i, x) in elements.iter_mut().enumerate().take(len) {
+        *x = data[start + i * step].to_acc();
+    }
+    E::Acc::load(s, &elements)
+}
+
+/// Packs a block of A as rows.
 #[inline(always)]
 pub(crate) fn rows<S: Simd, E: Element>(
+    s: S,
+    a: Mat<'_, E>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    dst: &mut [E::Acc],
+) {
+    s.with(AsRows { a, rows, k, dst });
+}
+
+/// A kernel of its own, which all callers of [`rows`] share.
+struct AsRows<'a, E: Element> {
+    a: Mat<'a, E>,
+    rows: Range<usize>,
+    k: Range<usize>,
+    dst: &'a mut [E::Acc],
+}
+
+impl<E: Element> WithSimd for AsRows<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, rows, k, dst } = self;
+        rows_of(s, a, rows, k, dst);
+    }
+}
+
+#[inline(always)]
+fn rows_of<S: Simd, E: Element>(
     s: S,
     a: Mat<'_, E>,
     rows: Range<usize>,
@@ -65,9 +192,38 @@ pub(crate) fn cols<S: Simd, E: Element>(
     cols: Range<usize>,
     dst: &mut [E::Acc],
 ) {
+    s.with(AsPanels { b, k, cols, dst });
+}
+
+/// A kernel of its own, which all callers of [`cols`] share.
+struct AsPanels<'a, E: Element> {
+    b: Mat<'a, E>,
+    k: Range<usize>,
+    cols: Range<usize>,
+    dst: &'a mut [E::Acc],
+}
+
+impl<E: Element> WithSimd for AsPanels<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { b, k, cols, dst } = self;
+        panels_of(s, b, k, cols, dst);
+    }
+}
+
+#[inline(always)]
+fn panels_of<S: Simd, E: Element>(
+    s: S,
+    b: Mat<'_, E>,
+    k: Range<usize>,
+    cols: Range<usize>,
+    dst: &mut [E::Acc],
+) {
     let lanes = V::<E::Acc, S>::LANES;
     if b.cs == 1 {
-        return lines(s, b, k, cols, dst);
+        return wide_lines(s, b, k, cols, dst);
     }
     let mut dst = dst;
     for first in cols.clone().step_by(WIDTH * lanes) {
@@ -82,7 +238,7 @@ pub(crate) fn cols<S: Simd, E: Element>(
 /// Packs a block of B whose rows lie along memory: a few rows at a time, each from end to end, because
 /// going down a panel would touch a new page with almost every row.
 #[inline(always)]
-fn lines<S: Simd, E: Element>(
+fn wide_lines<S: Simd, E: Element>(
     s: S,
     b: Mat<'_, E>,
     k: Range<usize>,
@@ -128,24 +284,18 @@ fn turn<S: Simd, E: Element>(
         let deep = lanes.min(k.len() - at);
         let panel = &mut panel[at * step..(at + deep) * step];
         for vector in (0..step).step_by(lanes) {
-            let mut square = [[E::Acc::ZERO; 16]; 16];
-            for (j, line) in square.iter_mut().enumerate().take(lanes) {
-                if vector + j >= width {
-                    break;
-                }
-                let start = (k.start + at) * b.rs + (first + vector + j) * b.cs;
-                if b.rs == 1 {
-                    widen(s, b.run(start, deep), &mut line[..lanes]);
-                } else {
-                    for (d, x) in line.iter_mut().enumerate().take(deep) {
-                        *x = b.data[start + d * b.rs].to_acc();
-                    }
+            let mut square = [V::<E::Acc, S>::splat(s, E::Acc::ZERO); MAX_LANES];
+            for (j, x) in square.iter_mut().enumerate().take(lanes) {
+                if vector + j < width {
+                    let start = (k.start + at) * b.rs + (first + vector + j) * b.cs;
+                    *x = line(s, b.data, start, b.rs, deep);
                 }
             }
-            let square = crate::simd::gemm::turned::<E::Acc, S>(s, square);
-            for (line, dst) in square.iter().zip(panel.chunks_exact_mut(step)) {
-                let dst = &mut dst[vector..vector + lanes];
-                E::Acc::store(s, E::Acc::load(s, &line[..lanes]), dst);
+            for (&x, dst) in turned::<E::Acc, S>(square)
+                .iter()
+                .zip(panel.chunks_exact_mut(step))
+            {
+                E::Acc::store(s, x, &mut dst[vector..vector + lanes]);
             }
         }
     }

@@ -17,19 +17,25 @@ use crate::{
     Element, V,
     simd::{
         Isa, Simd, Vector, WithSimd,
-        gemm::{Block, Tile, a_stride, depth, height},
+        gemm::{Block, Lie, Tile, a_stride, depth, height},
     },
     threads,
 };
 
-/// Columns of B that are packed at once: with the depth of a block, half of a 1 MiB cache.
-const COLUMNS: usize = if cfg!(test) { 64 } else { 512 };
+/// Columns of B that are packed at once.
+const COLUMNS: usize = if cfg!(test) { 64 } else { 1024 };
+
+/// Tiles of A that are packed at once, where they are as deep as they may be: half of a 1 MiB cache.
+const TILES: usize = 8;
 
 /// Rows for which a packed block of B is used before the next is packed.
 const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
 
 /// Floating-point operations that are worth a thread. Tests divide what is much smaller.
 pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1_500_000 };
+
+/// Bytes from end to end of rows of A that are not packed.
+const SMALL: usize = if cfg!(test) { 1 << 10 } else { 32 << 10 };
 
 /// Rows for which B is not packed.
 const RARE: usize = 14;
@@ -81,7 +87,7 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
     isa: Isa,
     out: &mut [O],
     (m, n): (usize, usize),
-    terms: impl Fn(usize) -> [Term<'a, T>; N] + Sync,
+    terms: &(dyn Fn(usize) -> [Term<'a, T>; N] + Sync),
     epilogue: Epilogue<'_, O>,
 ) {
     let size = m * n;
@@ -99,7 +105,14 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         .iter()
         .fold(1, |sum: usize, term| sum.saturating_add(2 * term.depth));
     let work = depth.saturating_mul(size);
-    let parts = match few::takes(&product(0)) {
+    let rows_are_few = few::takes(&product(0));
+    if rows_are_few && batch == 1 {
+        let chunks = few::chunks(&product(0));
+        if chunks > 1 {
+            return in_chunks(product(0), isa, chunks, out);
+        }
+    }
+    let parts = match rows_are_few {
         true => threads::parts(depth.saturating_mul(n * size_of::<T>() * batch), few::LEAST),
         false => threads::parts(work.saturating_mul(batch), LEAST),
     };
@@ -123,7 +136,7 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         return;
     }
     let panel = isa.run(PanelOf::<T>::NEW);
-    let (down, across) = match few::takes(&product(0)) {
+    let (down, across) = match rows_are_few {
         true => (1, parts.min(n.div_ceil(panel))),
         false => grid(m, n, parts, panel),
     };
@@ -153,6 +166,37 @@ pub(crate) fn run<'a, T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
         for cell in cells {
             isa.run(cell);
         }
+    });
+}
+
+/// A product of few rows, whose depth is cut for threads.
+fn in_chunks<T: Factor, O: Output<Acc = T::Acc>, const N: usize>(
+    product: Product<'_, T, O, N>,
+    isa: Isa,
+    count: usize,
+    out: &mut [O],
+) {
+    let size = product.m * product.n;
+    let mut sums = Buffer::<T::Acc>::new(count * size);
+    threads::rows(
+        &mut sums,
+        size,
+        threads::count().min(count),
+        |range, sums| {
+            for (index, sums) in range.zip(sums.chunks_exact_mut(size)) {
+                isa.run(few::Chunk {
+                    product,
+                    index,
+                    count,
+                    sums,
+                });
+            }
+        },
+    );
+    isa.run(few::Finish::<T, O, N> {
+        product,
+        sums: &mut sums,
+        out,
     });
 }
 
@@ -244,7 +288,7 @@ fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
     };
     let mut add = direct && accumulate;
     for term in &product.terms {
-        for (k, pairs) in steps(term, isa) {
+        for (k, pairs) in steps::<T, S>(term, isa) {
             let part = Part {
                 k,
                 rows: rows.clone(),
@@ -253,11 +297,26 @@ fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
             };
             let target = target(&mut sums, &mut out);
             match (pairs, term.a) {
-                (Some(proof), Left::Own(a)) => {
-                    pair_step(proof, a, term.b, term.depth, part, target)
-                }
-                (None, Left::Own(a)) => step::<T, T, S>(s, a, term.b, part, target),
-                (_, Left::Wide(a)) => step::<T, T::Acc, S>(s, a, term.b, part, target),
+                (Some(proof), Left::Own(a)) => s.with(PairStep {
+                    proof,
+                    a,
+                    b: term.b,
+                    deep: term.depth,
+                    part,
+                    c: target,
+                }),
+                (None, Left::Own(a)) => s.with(Step {
+                    a,
+                    b: term.b,
+                    part,
+                    c: target,
+                }),
+                (_, Left::Wide(a)) => s.with(Step {
+                    a,
+                    b: term.b,
+                    part,
+                    c: target,
+                }),
             }
             add = true;
         }
@@ -313,20 +372,29 @@ pub(crate) fn pairs_of<T: Factor>(isa: Isa) -> Option<Pairs> {
     }
 }
 
-/// The blocks along k of a depth: equal, and not longer than [`depth`]. In pairs where those are used.
-pub(crate) fn cut<T: Factor>(
+/// The depth of a block: 4 KiB of a row of A for wide vectors, on whose machines the second cache has
+/// 1 MiB.
+fn deepest<R: crate::Real, S: Simd>() -> usize {
+    match V::<R, S>::LANES * size_of::<R>() {
+        64 if !cfg!(test) => 4 * depth::<R>(),
+        _ => depth::<R>(),
+    }
+}
+
+/// The blocks along k of a depth: equal, and not longer than a tile takes. In pairs where those are used.
+pub(crate) fn cut<T: Factor, S: Simd>(
     deep: usize,
     pairs: Option<Pairs>,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
     let (units, most) = match pairs {
         Some(_) => (deep.div_ceil(2), depth::<u32>()),
-        None => (deep, depth::<T::Acc>()),
+        None => (deep, deepest::<T::Acc, S>()),
     };
     let count = units.div_ceil(most);
     (0..count).map(move |index| (threads::part(units, count, index), pairs))
 }
 
-fn steps<T: Factor>(
+fn steps<T: Factor, S: Simd>(
     term: &Term<'_, T>,
     isa: Isa,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
@@ -334,45 +402,55 @@ fn steps<T: Factor>(
         (Left::Wide(_), _) | (_, Right::Wide(_)) => None,
         _ => pairs_of::<T>(isa),
     };
-    cut::<T>(term.depth, pairs)
+    cut::<T, S>(term.depth, pairs)
 }
 
 /// The rows of a block in parts that fit the cache when packed, or a register tile.
-pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn parts_of(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let count = rows.div_ceil(most);
     (0..count).map(move |index| threads::part(rows, count, index))
 }
 
-/// C = A·B, or C + A·B, from packed rows and panels. Of the panels, which hold `packed` columns of
-/// `deepest` elements, the first columns and elements are used: as many as C has, and `deep`.
-#[inline(always)]
-pub(crate) fn multiply<R: crate::Real, S: Simd>(
-    s: S,
-    a: &[R],
-    (b, deepest, packed): (&[R], usize, usize),
-    deep: usize,
-    mut c: Block<'_, R>,
-    add: bool,
-) {
-    let (lanes, panel) = (V::<R, S>::LANES, pack::panel::<R, S>());
-    let (tall, stride) = (height::<R, S>(), a_stride::<R>());
-    let (rows, cols) = (c.rows(), c.cols());
-    for left in (0..cols).step_by(panel) {
-        let right = cols.min(left + panel);
-        let b_stride = pack::padded(panel.min(packed - left), lanes);
-        let b = &b[left * deepest..][..b_stride * deepest];
-        for tile in parts_of(rows, tall) {
-            let a = &a[tile.start * stride..];
-            let c = c.part(tile, left..right);
-            Tile {
-                a,
-                b,
-                b_stride,
-                depth: deep,
-                c,
-                add,
+/// C = A·B, or C + A·B, from packed rows and panels. A kernel of its own, which all callers share.
+pub(crate) struct Multiply<'a, R> {
+    /// At `a_stride`.
+    pub rows: &'a [R],
+    pub panels: &'a [R],
+    /// The elements and columns that the panels hold. Used are the first ones: `depth` elements, and as
+    /// many columns as C has.
+    pub packed: (usize, usize),
+    pub depth: usize,
+    pub c: Block<'a, R>,
+    pub add: bool,
+}
+
+impl<R: crate::Real> WithSimd for Multiply<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (lanes, panel) = (V::<R, S>::LANES, pack::panel::<R, S>());
+        let (tall, stride) = (height::<R, S>(), a_stride::<R>());
+        let ((deepest, packed), mut c) = (self.packed, self.c);
+        let (rows, cols) = (c.rows(), c.cols());
+        for left in (0..cols).step_by(panel) {
+            let right = cols.min(left + panel);
+            let b_stride = pack::padded(panel.min(packed - left), lanes);
+            let b = &self.panels[left * deepest..][..b_stride * deepest];
+            for tile in parts_of(rows, tall) {
+                let a = &self.rows[tile.start * stride..];
+                let c = c.part(tile, left..right);
+                Tile {
+                    a,
+                    lie: Lie::Rows(stride),
+                    b,
+                    b_stride,
+                    depth: self.depth,
+                    c,
+                    add: self.add,
+                }
+                .run(s);
             }
-            .run(s);
         }
     }
 }
@@ -394,136 +472,186 @@ fn as_it_lies<'a, T: Factor>(
     None
 }
 
-/// Packs and multiplies one block, widened.
+/// Rows of A that tiles may read where they are, with their distance: few bytes from end to end.
 #[inline(always)]
-fn step<T: Factor, E: Element<Acc = T::Acc>, S: Simd>(
-    s: S,
-    a: Mat<'_, E>,
-    b: Right<'_, T>,
+fn lying_rows<'a, E: Output>(
+    a: Mat<'a, E>,
+    rows: &Range<usize>,
+    k: &Range<usize>,
+) -> Option<(&'a [E::Acc], usize)> {
+    if a.cs == 1 && rows.len() * a.rs * size_of::<E>() <= SMALL {
+        return Some((E::as_acc(&a.data[rows.start * a.rs + k.start..])?, a.rs));
+    }
+    None
+}
+
+/// Packs and multiplies one block, widened. A kernel of its own, which all products share.
+struct Step<'a, T: Factor, E> {
+    a: Mat<'a, E>,
+    b: Right<'a, T>,
     part: Part,
-    mut c: Block<'_, T::Acc>,
-) {
-    let Part { k, rows, cols, add } = part;
-    let (lanes, panel) = (V::<T::Acc, S>::LANES, pack::panel::<T::Acc, S>());
-    let mut own;
-    let mut direct = None;
-    let packed = match b {
-        Right::Own(b) => {
-            direct = as_it_lies(b, &k, &cols, rows.len(), lanes);
-            let len = if direct.is_some() {
-                0
-            } else {
-                pack::padded(cols.len(), lanes)
-            };
-            own = Buffer::new(k.len() * len);
-            if direct.is_none() {
-                pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+    c: Block<'a, T::Acc>,
+}
+
+impl<T: Factor, E: Output<Acc = T::Acc>> WithSimd for Step<'_, T, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, b, part, mut c } = self;
+        let Part { k, rows, cols, add } = part;
+        let (lanes, panel) = (V::<T::Acc, S>::LANES, pack::panel::<T::Acc, S>());
+        let mut own;
+        let mut direct = None;
+        let packed = match b {
+            Right::Own(b) => {
+                direct = as_it_lies(b, &k, &cols, rows.len(), lanes);
+                let len = if direct.is_some() {
+                    0
+                } else {
+                    pack::padded(cols.len(), lanes)
+                };
+                own = Buffer::new(k.len() * len);
+                if direct.is_none() {
+                    pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+                }
+                &own[..]
             }
-            &own[..]
-        }
-        Right::Wide(b) => {
-            own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
-            pack::cols(s, b, k.clone(), cols.clone(), &mut own);
-            &own[..]
-        }
-        Right::Packed(b) => b.wide(k.clone(), cols.clone()),
-    };
-    let (tall, stride) = (height::<T::Acc, S>(), a_stride::<T::Acc>());
-    let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
-    for few in parts_of(rows.len(), 12 * tall) {
-        let range = rows.start + few.start..rows.start + few.end;
-        pack::rows(s, a, range, k.clone(), &mut a_packed);
-        for left in (0..cols.len()).step_by(panel) {
-            let right = cols.len().min(left + panel);
-            let (b, b_stride) = match direct {
-                Some((b, stride)) => (&b[left..], stride),
-                None => {
-                    let stride = pack::padded(right - left, lanes);
-                    (&packed[left * k.len()..][..stride * k.len()], stride)
+            Right::Wide(b) => {
+                own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
+                pack::cols(s, b, k.clone(), cols.clone(), &mut own);
+                &own[..]
+            }
+            Right::Packed(b) => b.wide(k.clone(), cols.clone()),
+        };
+        let tall = height::<T::Acc, S>();
+        let block = TILES * tall;
+        let lying = lying_rows(a, &rows, &k);
+        let mut a_packed = Buffer::new(match lying {
+            Some(_) => 0,
+            None => rows.len().min(block) * k.len(),
+        });
+        for few in parts_of(rows.len(), block) {
+            let tiles = parts_of(few.len(), tall);
+            let first = rows.start + few.start;
+            if lying.is_none() {
+                pack::tiles(s, a, first, tiles.clone(), k.clone(), &mut a_packed);
+            }
+            for left in (0..cols.len()).step_by(panel) {
+                let right = cols.len().min(left + panel);
+                let (b, b_stride) = match direct {
+                    Some((b, stride)) => (&b[left..], stride),
+                    None => {
+                        let stride = pack::padded(right - left, lanes);
+                        (&packed[left * k.len()..][..stride * k.len()], stride)
+                    }
+                };
+                for tile in tiles.clone() {
+                    let (a, lie) = match lying {
+                        Some((a, stride)) => {
+                            let start = (few.start + tile.start) * stride;
+                            (&a[start..], Lie::Rows(stride))
+                        }
+                        None => (&a_packed[tile.start * k.len()..], Lie::Columns),
+                    };
+                    let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
+                    Tile {
+                        a,
+                        lie,
+                        b,
+                        b_stride,
+                        depth: k.len(),
+                        c,
+                        add,
+                    }
+                    .run(s);
                 }
-            };
-            for tile in parts_of(few.len(), tall) {
-                let a = &a_packed[tile.start * stride..];
-                let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
-                Tile {
-                    a,
-                    b,
-                    b_stride,
-                    depth: k.len(),
-                    c,
-                    add,
-                }
-                .run(s);
             }
         }
     }
 }
 
 /// Packs and multiplies one block in pairs of bf16.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn pair_step<T: Factor>(
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "only AVX-512 multiplies pairs")
+)]
+struct PairStep<'a, T: Factor> {
     proof: Pairs,
-    a: Mat<'_, T>,
-    b: Right<'_, T>,
+    a: Mat<'a, T>,
+    b: Right<'a, T>,
+    /// In elements.
     deep: usize,
     part: Part,
-    c: Block<'_, T::Acc>,
-) {
-    use crate::simd::{PAIR_HEIGHT, PairTile};
-
-    let Part { k, rows, cols, add } = part;
-    let (lanes, panel) = (16, 32);
-    let (Some(a), Some(mut c)) = (a.as_bf16(), T::f32_block(c)) else {
-        unreachable!("pairs are of bf16, which is summed in f32");
-    };
-    let mut own;
-    let packed = match b {
-        Right::Own(b) => {
-            let Some(b) = b.as_bf16() else {
-                unreachable!("of the same type as A")
-            };
-            own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
-            pack::pair_cols(b, deep, k.clone(), cols.clone(), &mut own);
-            &own[..]
-        }
-        Right::Wide(_) => unreachable!("not multiplied in pairs"),
-        Right::Packed(b) => b.pairs(k.clone(), cols.clone()),
-    };
-    let (tall, stride) = (PAIR_HEIGHT, a_stride::<u32>());
-    let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
-    for few in parts_of(rows.len(), 12 * tall) {
-        let range = rows.start + few.start..rows.start + few.end;
-        pack::pair_rows(a, deep, range, k.clone(), &mut a_packed);
-        for left in (0..cols.len()).step_by(panel) {
-            let right = cols.len().min(left + panel);
-            let b_stride = pack::padded(right - left, lanes);
-            let b = &packed[left * k.len()..][..b_stride * k.len()];
-            for tile in parts_of(few.len(), tall) {
-                let a = &a_packed[tile.start * stride..];
-                let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
-                PairTile {
-                    a,
-                    b,
-                    b_stride,
-                    depth: k.len(),
-                    c,
-                    add,
-                }
-                .run(proof);
-            }
-        }
-    }
+    c: Block<'a, T::Acc>,
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn pair_step<T: Factor>(
-    proof: Pairs,
-    _: Mat<'_, T>,
-    _: Right<'_, T>,
-    _: usize,
-    _: Part,
-    _: Block<'_, T::Acc>,
-) {
-    match proof {}
+impl<T: Factor> WithSimd for PairStep<'_, T> {
+    type Output = ();
+
+    fn run<S: Simd>(self, _: S) {
+        match self.proof {}
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<T: Factor> WithSimd for PairStep<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        use crate::simd::{PAIR_HEIGHT, PairTile};
+
+        let Self {
+            proof,
+            a,
+            b,
+            deep,
+            part,
+            c,
+        } = self;
+        let Part { k, rows, cols, add } = part;
+        let (lanes, panel) = (16, 32);
+        let (Some(a), Some(mut c)) = (a.as_bf16(), T::f32_block(c)) else {
+            unreachable!("pairs are of bf16, which is summed in f32");
+        };
+        let mut own;
+        let packed = match b {
+            Right::Own(b) => {
+                let Some(b) = b.as_bf16() else {
+                    unreachable!("of the same type as A")
+                };
+                own = Buffer::new(k.len() * pack::padded(cols.len(), lanes));
+                pack::pair_cols(b, deep, k.clone(), cols.clone(), &mut own);
+                &own[..]
+            }
+            Right::Wide(_) => unreachable!("not multiplied in pairs"),
+            Right::Packed(b) => b.pairs(k.clone(), cols.clone()),
+        };
+        let (tall, stride) = (PAIR_HEIGHT, a_stride::<u32>());
+        let mut a_packed = Buffer::new(rows.len().min(12 * tall) * stride);
+        for few in parts_of(rows.len(), 12 * tall) {
+            let range = rows.start + few.start..rows.start + few.end;
+            pack::pair_rows(a, deep, range, k.clone(), &mut a_packed);
+            for left in (0..cols.len()).step_by(panel) {
+                let right = cols.len().min(left + panel);
+                let b_stride = pack::padded(right - left, lanes);
+                let b = &packed[left * k.len()..][..b_stride * k.len()];
+                for tile in parts_of(few.len(), tall) {
+                    let a = &a_packed[tile.start * stride..];
+                    let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
+                    PairTile {
+                        a,
+                        b,
+                        b_stride,
+                        depth: k.len(),
+                        c,
+                        add,
+                    }
+                    .run(proof);
+                }
+            }
+        }
+    }
 }

@@ -2,23 +2,23 @@
 //!
 //! A tile keeps up to 14 x 2 vectors of C in registers (AVX-512; 6 x 2 on AVX2) while it walks along
 //! k: two vectors of B are loaded, and each row's element of A is broadcast against them. A comes
-//! packed as rows at a fixed distance, [`a_stride`], so that every row is one constant away from the
-//! first; B as panels of two vectors. See `docs/gemm.md`.
+//! packed column by column, one stream of memory, or as rows at some distance; B as panels of two
+//! vectors. See `docs/gemm.md`.
 
 use std::{marker::PhantomData, ops::Range};
 
-use super::{Simd, Vector, WithSimd};
+use super::{Simd, Vector, WithSimd, vector::MAX_LANES};
 use crate::{Real, V};
 
 /// Vectors of B in a full tile.
 pub(crate) const WIDTH: usize = 2;
 
-/// The depth of a packed block: 1 KiB of a row of A.
+/// The depth of a block whose A is packed as rows: 1 KiB.
 pub(crate) const fn depth<P>() -> usize {
     1024 / size_of::<P>()
 }
 
-/// The distance of the rows of packed A: 17 cache lines, an odd number, so that the rows of a tile do
+/// The distance of rows packed for a tile: 17 cache lines, an odd number, so that the rows of a tile do
 /// not fall into the same set of the cache.
 pub(crate) const fn a_stride<P>() -> usize {
     depth::<P>() + 64 / size_of::<P>()
@@ -139,10 +139,19 @@ impl<'a, T> Block<'a, T> {
     }
 }
 
+/// How the elements of a tile's A lie.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Lie {
+    /// Column after column, as many elements in each as C has rows.
+    Columns,
+    /// Rows at this distance.
+    Rows(usize),
+}
+
 /// C = A·B, or C + A·B, for one tile: at most [`height`] rows and [`WIDTH`] vectors, which C's shape says.
 pub(crate) struct Tile<'a, R> {
-    /// Rows at [`a_stride`].
     pub a: &'a [R],
+    pub lie: Lie,
     /// `depth` rows at `b_stride`, each of whole vectors.
     pub b: &'a [R],
     pub b_stride: usize,
@@ -157,22 +166,33 @@ impl<R: Real> Tile<'_, R> {
     pub fn run<S: Simd>(self, s: S) {
         let lanes = V::<R, S>::LANES;
         let (m, vectors) = (self.c.rows, self.c.cols.div_ceil(lanes));
-        assert!(m <= height::<R, S>() && vectors <= WIDTH && self.depth <= depth::<R>());
+        assert!(m <= height::<R, S>() && vectors <= WIDTH);
         if m == 0 || vectors == 0 {
             return;
         }
-        assert!(
-            self.a.len() >= (m - 1) * a_stride::<R>() + self.depth,
-            "A is too short"
-        );
+        let a_end = match self.lie {
+            Lie::Columns => m * self.depth,
+            Lie::Rows(stride) => (m - 1) * stride + self.depth,
+        };
+        assert!(self.a.len() >= a_end, "A is too short");
         let b_end = self.depth.saturating_sub(1) * self.b_stride + vectors * lanes;
         assert!(self.depth == 0 || self.b.len() >= b_end, "B is too short");
         macro_rules! rows {
             ($($m:literal)*) => {
-                match (m, vectors) {
+                match (m, vectors, self.lie) {
                     $(
-                        ($m, 1) if $m <= height::<R, S>() => s.with(Fixed::<R, $m, 1>(self)),
-                        ($m, _) if $m <= height::<R, S>() => s.with(Fixed::<R, $m, 2>(self)),
+                        ($m, 1, Lie::Columns) if $m <= height::<R, S>() => {
+                            s.with(Fixed::<R, $m, 1, false>(self))
+                        }
+                        ($m, _, Lie::Columns) if $m <= height::<R, S>() => {
+                            s.with(Fixed::<R, $m, 2, false>(self))
+                        }
+                        ($m, 1, Lie::Rows(_)) if $m <= height::<R, S>() => {
+                            s.with(Fixed::<R, $m, 1, true>(self))
+                        }
+                        ($m, _, Lie::Rows(_)) if $m <= height::<R, S>() => {
+                            s.with(Fixed::<R, $m, 2, true>(self))
+                        }
                     )*
                     _ => unreachable!("checked above"),
                 }
@@ -183,9 +203,11 @@ impl<R: Real> Tile<'_, R> {
 }
 
 /// A tile whose size the compiler knows, so that C stays in registers. Its sizes have been checked.
-struct Fixed<'a, R, const M: usize, const N: usize>(Tile<'a, R>);
+struct Fixed<'a, R, const M: usize, const N: usize, const ROWS: bool>(Tile<'a, R>);
 
-impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
+impl<R: Real, const M: usize, const N: usize, const ROWS: bool> WithSimd
+    for Fixed<'_, R, M, N, ROWS>
+{
     type Output = ();
 
     #[inline(always)]
@@ -195,22 +217,29 @@ impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
         }
         let Tile {
             a,
+            lie,
             b,
             b_stride,
             depth,
             c,
             add,
         } = self.0;
+        let (row, step) = match lie {
+            Lie::Rows(stride) if ROWS => (stride, 1),
+            _ => (1, M),
+        };
         let lanes = V::<R, S>::LANES;
         if add {
             for i in 0..M {
                 for j in 0..N {
-                    prefetch(c.start.wrapping_add(i * c.stride + j * lanes));
+                    prefetch(c.start.wrapping_add(i * c.stride + j * lanes).cast_const());
                 }
             }
         }
         let mut sums = [[V::<R, S>::splat(s, R::ZERO); N]; M];
-        let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
+        let (a, mut b) = (a.as_ptr(), b.as_ptr());
+        // Three rows from one address each: an address for every row would not fit the registers.
+        let mut places: [_; 5] = std::array::from_fn(|i| a.wrapping_add(3 * i * row));
         for _ in 0..depth {
             let mut columns = [V::<R, S>::splat(s, R::ZERO); N];
             for (j, column) in columns.iter_mut().enumerate() {
@@ -220,27 +249,34 @@ impl<R: Real, const M: usize, const N: usize> WithSimd for Fixed<'_, R, M, N> {
                 });
             }
             for (i, sums) in sums.iter_mut().enumerate() {
+                let place = if ROWS {
+                    places[i / 3].wrapping_add(i % 3 * row)
+                } else {
+                    places[0].wrapping_add(i)
+                };
                 // SAFETY: `Tile::run` has checked that A has M rows of `depth` elements.
-                let x = V::<R, S>::splat(s, unsafe { *a.add(i * a_stride::<R>()) });
+                let x = V::<R, S>::splat(s, unsafe { *place });
                 for (sum, column) in sums.iter_mut().zip(columns) {
                     *sum = x.mul_add(column, *sum);
                 }
             }
-            a = a.wrapping_add(1);
+            for place in &mut places {
+                *place = place.wrapping_add(step);
+            }
             b = b.wrapping_add(b_stride);
         }
         store::<R, S, M, N>(s, &sums, c, add);
     }
 }
 
-/// Asks for the part of C that a tile is added to, so that it is there when the sums are.
+/// Asks for the cache line at an address, which may be any, so that it is there when it is read.
 #[inline(always)]
-fn prefetch<R>(place: *mut R) {
+pub(crate) fn prefetch<R>(place: *const R) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch changes nothing and may be given any address; SSE is part of x86-64.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(place.cast_const().cast());
+        _mm_prefetch::<_MM_HINT_T0>(place.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;
@@ -280,15 +316,18 @@ fn store<R: Real, S: Simd, const M: usize, const N: usize>(
     }
 }
 
-/// The transpose of the first rows and columns, as many as a vector has elements.
+/// The transpose of the first vectors, as many as a vector has elements. Each round of interleaving
+/// moves one bit from the numbers of the vectors to the places in them.
 #[inline(always)]
-pub(crate) fn turned<R: Real, S: Simd>(_: S, square: [[R; 16]; 16]) -> [[R; 16]; 16] {
-    let lanes = V::<R, S>::LANES;
-    let mut turned = [[R::ZERO; 16]; 16];
-    for (i, line) in square.iter().enumerate().take(lanes) {
-        for (j, &x) in line.iter().enumerate().take(lanes) {
-            turned[j][i] = x;
+pub(crate) fn turned<R: Real, S: Simd>(square: [V<R, S>; MAX_LANES]) -> [V<R, S>; MAX_LANES] {
+    let half = V::<R, S>::LANES / 2;
+    let mut from = square;
+    for _ in 0..V::<R, S>::LANES.ilog2() {
+        let mut to = from;
+        for i in 0..half {
+            (to[2 * i], to[2 * i + 1]) = from[i].interleave(from[i + half]);
         }
+        from = to;
     }
-    turned
+    from
 }

@@ -34,7 +34,8 @@ impl Simd for Scalar {
     type F32 = Four<f32>;
     type F64 = Four<f64>;
 
-    #[inline]
+    // Nobody is here for speed, and what would be inlined is long without vectors.
+    #[inline(never)]
     fn with<K: WithSimd>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
@@ -47,11 +48,11 @@ impl Simd for Scalar {
     fn load_f64(self, src: &[f64]) -> Four<f64> {
         Four(array::from_fn(|i| src[i]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_f16(self, src: &[f16]) -> Four<f32> {
         Four(array::from_fn(|i| src[i].to_f32()))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_bf16(self, src: &[bf16]) -> Four<f32> {
         Four(array::from_fn(|i| src[i].to_f32()))
     }
@@ -63,11 +64,11 @@ impl Simd for Scalar {
     fn store_f64(self, v: Four<f64>, dst: &mut [f64]) {
         dst[..4].copy_from_slice(&v.0);
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_f16(self, v: Four<f32>, dst: &mut [f16]) {
         dst[..4].copy_from_slice(&v.0.map(f16::from_f32));
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_bf16(self, v: Four<f32>, dst: &mut [bf16]) {
         dst[..4].copy_from_slice(&v.0.map(bf16::from_f32));
     }

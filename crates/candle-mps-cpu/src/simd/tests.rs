@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{Isa, Simd, Vector, WithSimd, available, vector::MAX_LANES};
+use super::{Isa, Simd, Vector, WithSimd, available, gemm::turned, vector::MAX_LANES};
 use crate::{Element, Real, V};
 
 /// Numbers with something to trip over: zeros, ties, tiny, huge, infinite, NaN.
@@ -326,5 +326,42 @@ fn pairs_come_apart_and_together() {
     for isa in available() {
         pairs::<f32>(isa);
         pairs::<f64>(isa);
+    }
+}
+
+struct Turn<'a, R>(&'a [R], &'a mut [R]);
+
+impl<R: Real> WithSimd for Turn<'_, R> {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> usize {
+        let lanes = V::<R, S>::LANES;
+        let mut square = [V::<R, S>::splat(s, R::ZERO); MAX_LANES];
+        for (x, line) in square.iter_mut().zip(self.0.chunks_exact(lanes)) {
+            *x = R::load(s, line);
+        }
+        let turned = turned::<R, S>(square);
+        for (&x, line) in turned.iter().zip(self.1.chunks_exact_mut(lanes)) {
+            R::store(s, x, line);
+        }
+        lanes
+    }
+}
+
+fn turn<R: Real>(isa: Isa) {
+    let all: Vec<R> = (0..256).map(|i| R::from_f64(f64::from(i))).collect();
+    let mut out = vec![R::ZERO; 256];
+    let lanes = isa.run(Turn(&all, &mut out));
+    for at in 0..lanes * lanes {
+        let expected = all[at % lanes * lanes + at / lanes];
+        assert_eq!(out[at], expected, "{} at {at}", isa.name());
+    }
+}
+
+#[test]
+fn squares_are_turned() {
+    for isa in available() {
+        turn::<f32>(isa);
+        turn::<f64>(isa);
     }
 }

@@ -151,11 +151,10 @@ fn compare_one(model: &Model, stock: &HashMap<String, Tensor>) -> Result<()> {
     if !missing.is_empty() {
         return Err(message(format!("no gradient: {}", missing.join(", "))));
     }
-    // Negated, so that NaN does not pass.
-    if !(apart <= OUTPUT_BOUND) {
+    if apart.is_nan() || apart > OUTPUT_BOUND {
         return Err(message(format!("outputs differ by {apart:e}")));
     }
-    if !(slope <= SLOPE_BOUND) {
+    if slope.is_nan() || slope > SLOPE_BOUND {
         let worst = worst(model, &weights, &run)?;
         return Err(message(format!(
             "the gradients' slope is off by {slope:e}: {worst}"

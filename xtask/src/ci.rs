@@ -21,7 +21,7 @@ struct Part {
 }
 
 /// The parts in order: what fails fast comes first.
-const PARTS: [Part; 14] = [
+const PARTS: [Part; 15] = [
     part("format", |layout| format(layout).map(no_tests), &[]),
     part(
         "bindings",
@@ -44,11 +44,12 @@ const PARTS: [Part; 14] = [
         |layout| documentation(layout).map(no_tests),
         &[],
     ),
+    part("test fast", |layout| Ok(Set::Fast.run(layout, &[])), &[]),
     part(
-        "test fast",
-        |layout| Ok(Set::Fast.run(layout, &[])),
-        // This program is in it. A file in use may go.
-        &["target/debug"],
+        "test drop-in",
+        |layout| Ok(Set::DropIn.run(layout, &[])),
+        // This program is in the first. A file in use may go.
+        &["target/debug", "target/drop-in"],
     ),
     part(
         "test sim",
@@ -144,9 +145,11 @@ fn format(layout: &Layout) -> Result<(), Error> {
     Step::cargo(layout.root())
         .args(["fmt", "--all", "--check"])
         .run()?;
-    Step::cargo(&layout.root().join("fuzz"))
-        .args(["fmt", "--check"])
-        .run()?;
+    for workspace in ["fuzz", "xtask/drop-in"] {
+        Step::cargo(&layout.root().join(workspace))
+            .args(["fmt", "--check"])
+            .run()?;
+    }
     // Not `--all`, which would take in the copies under `.bindings`.
     Step::cargo(&layout.sim())
         .args(["fmt", "--check"])

@@ -13,6 +13,7 @@ mod candle;
 mod ci;
 mod counts;
 mod debian;
+mod drop_in;
 mod error;
 mod fuzz;
 mod layout;

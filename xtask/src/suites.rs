@@ -163,7 +163,7 @@ impl Suite {
         Ok(Program::all(&messages))
     }
 
-    /// Runs what is not skipped, and sees to it that what is skipped has to be.
+    /// Runs the programs. A crate without one is a failure.
     fn test(
         &self,
         programs: &[Program],
@@ -171,37 +171,11 @@ impl Suite {
         filters: &[String],
         environment: &Environment,
     ) -> Result<Counts, Error> {
-        let named = |test: &str| filters.is_empty() || filters.iter().any(|it| test.contains(it));
-        let mut counts = Counts::default();
-        let mut skipped = Vec::new();
-        for program in programs {
-            let mut tests = program.list(environment)?;
-            tests.retain(|test| named(test) && (self.wanted)(&program.name, test));
-            let (skip, run): (Vec<_>, Vec<_>) = tests
-                .into_iter()
-                .partition(|test| skips.contains(&program.name, test));
-            if !run.is_empty() {
-                counts += program.run(&run, environment)?;
-            }
-            skipped.extend(skip.into_iter().map(|test| (program, test)));
-        }
-        let mut mistakes = skips.mistakes();
-        mistakes.extend(self.without_tests(programs));
-        for (program, test) in skips.all().filter(|(_, test)| named(test)) {
-            let known = |(here, name): &(&Program, String)| here.name == program && name == test;
-            if !skipped.iter().any(known) {
-                mistakes.push(skips.about(program, test, "does not exist here; remove it"));
-            }
-        }
-        eprintln!("   running {} skipped tests: none must pass", skipped.len());
-        for (program, test) in passing(&skipped, environment) {
-            mistakes.push(skips.about(&program.name, &test, "passes; remove it"));
-        }
-        for mistake in &mistakes {
+        let mut counts = judge(programs, skips, filters, environment, self.wanted)?;
+        for mistake in self.without_tests(programs) {
             println!("{mistake}");
+            counts.failed += 1;
         }
-        counts.failed += mistakes.len();
-        counts.ignored = skipped.len();
         Ok(counts)
     }
 
@@ -211,6 +185,48 @@ impl Suite {
         let missing = self.crates.iter().filter(move |copied| !built(copied.name));
         missing.map(|copied| format!("{}: its unit tests were not built", copied.name))
     }
+}
+
+/// Runs what is not skipped, and sees to it that what is skipped has to be. `ignored` of the result
+/// is the number of skipped tests.
+pub fn judge(
+    programs: &[Program],
+    skips: &Skips,
+    filters: &[String],
+    environment: &Environment,
+    wanted: fn(program: &str, test: &str) -> bool,
+) -> Result<Counts, Error> {
+    let named = |test: &str| filters.is_empty() || filters.iter().any(|it| test.contains(it));
+    let mut counts = Counts::default();
+    let mut skipped = Vec::new();
+    for program in programs {
+        let mut tests = program.list(environment)?;
+        tests.retain(|test| named(test) && wanted(&program.name, test));
+        let (skip, run): (Vec<_>, Vec<_>) = tests
+            .into_iter()
+            .partition(|test| skips.contains(&program.name, test));
+        if !run.is_empty() {
+            counts += program.run(&run, environment)?;
+        }
+        skipped.extend(skip.into_iter().map(|test| (program, test)));
+    }
+    let mut mistakes = skips.mistakes();
+    for (program, test) in skips.all().filter(|(_, test)| named(test)) {
+        let known = |(here, name): &(&Program, String)| here.name == program && name == test;
+        if !skipped.iter().any(known) {
+            mistakes.push(skips.about(program, test, "does not exist here; remove it"));
+        }
+    }
+    eprintln!("   running {} skipped tests: none must pass", skipped.len());
+    for (program, test) in passing(&skipped, environment) {
+        mistakes.push(skips.about(&program.name, &test, "passes; remove it"));
+    }
+    for mistake in &mistakes {
+        println!("{mistake}");
+    }
+    counts.failed += mistakes.len();
+    counts.ignored = skipped.len();
+    Ok(counts)
 }
 
 /// The skipped tests that pass all the same.
@@ -241,7 +257,7 @@ fn passing<'a>(
 
 impl Copied {
     /// The manifest of the copy.
-    fn manifest(&self, mut manifest: Table) -> String {
+    pub fn manifest(&self, mut manifest: Table) -> String {
         for targets in ["bench", "example"] {
             manifest.remove(targets);
         }

@@ -9,7 +9,7 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, duration, heading};
-use crate::{arm, asan, candle, macos, objc, sim};
+use crate::{arm, asan, candle, drop_in, macos, objc, sim};
 
 /// What can be asked for.
 #[derive(Clone, Copy, ValueEnum)]
@@ -26,6 +26,8 @@ pub enum Choice {
     Arm,
     /// The CPU ops under AddressSanitizer; fewer random cases
     Asan,
+    /// Models of candle-transformers and candle-nn's own tests after `candle-mps patch`
+    DropIn,
     /// The GPU path type-checked and linted for macOS; runs no test
     Macos,
     /// All of the above
@@ -41,6 +43,7 @@ pub enum Set {
     Candle,
     Arm,
     Asan,
+    DropIn,
     Macos,
 }
 
@@ -54,6 +57,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
         Some(Choice::Candle) => &[Set::Candle],
         Some(Choice::Arm) => &[Set::Arm],
         Some(Choice::Asan) => &[Set::Asan],
+        Some(Choice::DropIn) => &[Set::DropIn],
         Some(Choice::Macos) => &[Set::Macos],
         Some(Choice::All) => &[
             Set::Fast,
@@ -62,6 +66,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
             Set::Candle,
             Set::Arm,
             Set::Asan,
+            Set::DropIn,
             Set::Macos,
         ],
     };
@@ -79,6 +84,7 @@ impl Set {
     /// that matches nothing, or tests that cargo no longer finds, must not look like success.
     pub fn run(self, layout: &Layout, filters: &[String]) -> Counts {
         let start = Instant::now();
+        let mut line = None;
         let (name, result) = match self {
             Self::Fast => ("fast", fast(layout, filters).and_then(some)),
             Self::Sim => ("sim", sim::run(layout, filters).and_then(some)),
@@ -89,6 +95,11 @@ impl Set {
             Self::Candle => ("candle", candle::SUITE.run(layout, filters).and_then(some)),
             Self::Arm => ("arm", arm::run(layout, filters).and_then(some)),
             Self::Asan => ("asan", asan::run(layout, filters).and_then(some)),
+            Self::DropIn => {
+                let score = drop_in::run(layout, filters);
+                line = score.as_ref().ok().map(drop_in::Score::line);
+                ("drop-in", score.map(|score| score.sum()).and_then(some))
+            }
             Self::Macos => ("macos", macos::run(layout).map(|()| Counts::default())),
         };
         let counts = Counts::of(result);
@@ -96,6 +107,7 @@ impl Set {
         match self {
             Self::Fast | Self::Sim | Self::Arm | Self::Asan => println!("{name}: {counts}"),
             Self::Objc | Self::Candle => println!("{name}: {}", counts.with_skipped()),
+            Self::DropIn => println!("{}", line.unwrap_or_else(|| format!("{name}: failed"))),
             Self::Macos if counts.failed == 0 => println!("{name}: no errors"),
             Self::Macos => println!("{name}: failed"),
         }

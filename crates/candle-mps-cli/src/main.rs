@@ -6,6 +6,7 @@
 mod cpu;
 mod doctor;
 mod metal;
+mod patch;
 mod system;
 mod text;
 
@@ -42,6 +43,13 @@ enum Command {
     /// in a build with Metal. Whatever else would be good to know is a note.
     #[command(after_help = EXIT_STATUS)]
     Doctor(DoctorArguments),
+    /// Make a program train and run on our ops, without a change of its source
+    ///
+    /// Copies the candle-nn that the program uses into the folder candle-mps-patch of its workspace,
+    /// redirects its functions there to candle-mps-ops, and adds one line to [patch.crates-io] of its
+    /// Cargo.toml. What is redirected is in docs/patch.md.
+    #[command(after_help = format!("{}\n\n{EXIT_STATUS}", patch::EXAMPLES))]
+    Patch(patch::Arguments),
 }
 
 #[derive(Args)]
@@ -53,17 +61,31 @@ struct DoctorArguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Command::Doctor(doctor) = arguments
-        .command
-        .unwrap_or(Command::Doctor(arguments.doctor));
-    let report = Report::of_this_machine();
-    match print(&report, doctor.json) {
-        Ok(()) if report.ok => ExitCode::SUCCESS,
+    let command = arguments.command;
+    match command.unwrap_or(Command::Doctor(arguments.doctor)) {
+        Command::Doctor(doctor) => {
+            let report = Report::of_this_machine();
+            status(print(&report, doctor.json), report.ok)
+        }
+        Command::Patch(patch) => match patch::run(&patch) {
+            Ok(said) => status(io::stdout().write_all(said.as_bytes()), true),
+            Err(error) => {
+                eprintln!("candle-mps: {error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// The exit status, given how the output went and whether all is well.
+fn status(printed: io::Result<()>, ok: bool) -> ExitCode {
+    match printed {
+        Ok(()) if ok => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         // Whoever read the output has seen enough of it.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("candle-mps: cannot write the report: {error}");
+            eprintln!("candle-mps: cannot write the output: {error}");
             ExitCode::FAILURE
         }
     }

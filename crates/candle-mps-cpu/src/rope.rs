@@ -164,6 +164,7 @@ impl<R: Real> WithSimd for Row<'_, R> {
     }
 }
 
+/// Both products are rounded, as in Candle: on f32 and f64 the results are equal to the last bit.
 #[inline(always)]
 fn halves<R: Real, S: Simd>(s: S, x: &[R], cos: &[R], sin: &[R], sign: R, out: &mut [R]) {
     let (a, b) = x.split_at(cos.len());
@@ -175,7 +176,7 @@ fn halves<R: Real, S: Simd>(s: S, x: &[R], cos: &[R], sin: &[R], sign: R, out: &
         let cos = R::get(s, &cos[at..at + len], R::ZERO);
         let sin = R::get(s, &sin[at..at + len], R::ZERO) * sign;
         R::put(s, a * cos - b * sin, &mut to_a[at..at + len]);
-        R::put(s, a.mul_add(sin, b * cos), &mut to_b[at..at + len]);
+        R::put(s, a * sin + b * cos, &mut to_b[at..at + len]);
     });
 }
 
@@ -188,7 +189,7 @@ fn neighbours<R: Real, S: Simd>(s: S, x: &[R], cos: &[R], sin: &[R], sign: R, ou
         let (low, high) = (R::load(s, &x[2 * at..]), R::load(s, &x[2 * at + lanes..]));
         let (a, b) = low.deinterleave(high);
         let (cos, sin) = (R::load(s, &cos[at..]), R::load(s, &sin[at..]) * signs);
-        let (low, high) = (a * cos - b * sin).interleave(a.mul_add(sin, b * cos));
+        let (low, high) = (a * cos - b * sin).interleave(a * sin + b * cos);
         R::store(s, low, &mut out[2 * at..]);
         R::store(s, high, &mut out[2 * at + lanes..]);
     }
@@ -203,7 +204,7 @@ fn neighbours<R: Real, S: Simd>(s: S, x: &[R], cos: &[R], sin: &[R], sign: R, ou
         let cos = R::get(s, &cos[whole..], R::ZERO);
         let sin = R::get(s, &sin[whole..], R::ZERO) * signs;
         R::store(s, a * cos - b * sin, &mut pairs[0]);
-        R::store(s, a.mul_add(sin, b * cos), &mut pairs[1]);
+        R::store(s, a * sin + b * cos, &mut pairs[1]);
         for i in whole..n {
             out[2 * i] = pairs[0][i - whole];
             out[2 * i + 1] = pairs[1][i - whole];

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Shape, Tensor, Var};
 use candle_mps_cpu::{Element, adamw};
 
+use super::calls;
 use crate::error::{Error, Result};
 
 const OP: &str = "adamw";
@@ -147,6 +148,7 @@ impl InplaceOp2 for Step<'_> {
         grad: &CpuStorage,
         its: &Layout,
     ) -> candle_core::Result<()> {
+        calls::count(const { calls::place(OP) });
         let mut moments = self.moments.borrow_mut();
         let (first, second) = &mut *moments;
         macro_rules! of {

@@ -17,6 +17,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Shape, Tensor,
 };
 
+use super::calls;
 use super::operand::{Float, Operand, cpu_storage, with_float};
 use super::pack::{self, Parcel};
 use crate::error::{Error, Result};
@@ -138,6 +139,7 @@ impl<O: Op> Fused<O> {
 
     /// The forward pass with the storages that Candle has for the direct arguments.
     fn forward(&self, given: &[Given<'_>], keep: bool) -> Result<(CpuStorage, Shape)> {
+        calls::count(const { calls::place(O::NAME) });
         fn typed<T: Float>(
             op: &impl Op,
             given: &[Given<'_>],

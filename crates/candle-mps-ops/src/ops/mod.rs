@@ -7,6 +7,7 @@
 
 mod adamw;
 mod attention;
+mod calls;
 mod cross_entropy;
 mod fused;
 mod geglu;
@@ -26,6 +27,8 @@ mod swiglu;
 
 pub use adamw::{AdamWMoments, AdamWOptions};
 pub use attention::{AttentionOptions, attention, flash_attention};
+#[doc(hidden)]
+pub use calls::calls;
 pub use cross_entropy::{cross_entropy, cross_entropy_with};
 pub use geglu::{geglu, geglu_erf};
 pub use layer_norm::layer_norm;

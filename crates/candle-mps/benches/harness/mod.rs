@@ -27,6 +27,13 @@ const LEAST: usize = 15;
 /// How long a row goes on taking samples.
 const TIME: Duration = Duration::from_secs(2);
 
+/// What glibc is told so that it gives no memory back: 1 GiB at the end of its own, and the largest size that
+/// it takes from there.
+const KEEP_MEMORY: [(&str, &str); 2] = [
+    ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
+    ("MALLOC_MMAP_THRESHOLD_", "33554432"),
+];
+
 /// What a row's work is counted in, and so what its limit is.
 #[allow(dead_code, reason = "not every benchmark counts both")]
 #[derive(Clone, Copy)]
@@ -49,7 +56,9 @@ pub struct Bench {
 /// Reads the arguments, runs `rows`, and ends the process with an error's message if there is one.
 ///
 /// Candle is configured: unless `RAYON_NUM_THREADS` is set, the process starts itself again with it
-/// set to the number of cores, but with `--as-installed`.
+/// set to the number of cores, but with `--as-installed`. So is the C library, for all sides: it keeps
+/// the memory that it has, because how long fresh pages take is the system's business, and on virtual
+/// machines a lottery.
 pub fn main(rows: impl Fn(&Bench) -> Result<()>) {
     let arguments: Vec<String> = std::env::args()
         .skip(1)
@@ -62,6 +71,7 @@ pub fn main(rows: impl Fn(&Bench) -> Result<()>) {
             std::process::Command::new(program)
                 .args(&arguments)
                 .env("RAYON_NUM_THREADS", cores.to_string())
+                .envs(KEEP_MEMORY)
                 .status()
         });
         std::process::exit(status.ok().and_then(|status| status.code()).unwrap_or(1));

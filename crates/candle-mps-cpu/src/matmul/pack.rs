@@ -126,16 +126,23 @@ fn line<S: Simd, E: Element>(
     E::Acc::load(s, &elements)
 }
 
-/// Packs a block of A as rows.
+/// A distance for packed rows of `depth` elements: an odd number of cache lines, so that the rows of a
+/// tile do not fall into the same set of the cache.
+pub(crate) fn odd_lines<R>(depth: usize) -> usize {
+    let line = 64 / size_of::<R>();
+    (depth.div_ceil(line) | 1) * line
+}
+
+/// Packs a block of A as rows at `stride`.
 #[inline(always)]
 pub(crate) fn rows<S: Simd, E: Element>(
     s: S,
     a: Mat<'_, E>,
     rows: Range<usize>,
     k: Range<usize>,
+    stride: usize,
     dst: &mut [E::Acc],
 ) {
-    let stride = a_stride::<E::Acc>();
     if a.cs == 1 {
         for (row, dst) in rows.zip(dst.chunks_mut(stride)) {
             widen(s, a.run(row * a.rs + k.start, k.len()), dst);

@@ -248,16 +248,16 @@ impl<R: Real, const M: usize, const N: usize, const ROWS: bool> WithSimd
                     std::slice::from_raw_parts(b.add(j * lanes), lanes)
                 });
             }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let place = if ROWS {
-                    places[i / 3].wrapping_add(i % 3 * row)
-                } else {
-                    places[0].wrapping_add(i)
-                };
-                // SAFETY: `Tile::run` has checked that A has M rows of `depth` elements.
-                let x = V::<R, S>::splat(s, unsafe { *place });
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = x.mul_add(column, *sum);
+            for (three, place) in places.into_iter().enumerate() {
+                for i in 0..3 {
+                    let at = 3 * three + i;
+                    if at < M {
+                        // SAFETY: `Tile::run` has checked that A has M rows of `depth` elements.
+                        let x = V::<R, S>::splat(s, unsafe { *place.wrapping_add(i * row) });
+                        for (sum, column) in sums[at].iter_mut().zip(columns) {
+                            *sum = x.mul_add(column, *sum);
+                        }
+                    }
                 }
             }
             for place in &mut places {

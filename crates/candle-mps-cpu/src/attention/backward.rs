@@ -28,7 +28,7 @@ use crate::{
 const PIECES: usize = 8;
 
 /// Blocks of queries that a piece has at least, so that its sums cost little beside its work.
-const BLOCKS: usize = if cfg!(test) { 1 } else { 4 };
+const BLOCKS: usize = if cfg!(test) { 1 } else { 9 };
 
 /// Where gradients go, row-major; each is overwritten.
 #[derive(Debug)]
@@ -250,21 +250,27 @@ impl<T: Factor> WithSimd for Unit<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { work, target } = self;
-        match target {
+        let Self { work, mut target } = self;
+        let factor = work.problem.scale;
+        let lengths = match &target {
+            Target::Result(k, v) => (k.len(), v.len()),
+            Target::Sums(..) => (0, 0),
+        };
+        let (mut own_k, mut own_v) = (zeros::<T>(lengths.0), zeros::<T>(lengths.1));
+        // One call for both, because the compiler leaves closures that are in two places out of line.
+        let (dk, dv) = match &mut target {
+            Target::Result(..) => (&mut own_k[..], &mut own_v[..]),
             Target::Sums(dk, dv) => {
                 dk.fill(T::Acc::ZERO);
                 dv.fill(T::Acc::ZERO);
-                work.add_to(s, dk, dv);
+                (&mut dk[..], &mut dv[..])
             }
-            Target::Result(k, v) => {
-                let factor = work.problem.scale;
-                let (mut dk, mut dv) = (zeros::<T>(k.len()), zeros::<T>(v.len()));
-                work.add_to(s, &mut dk, &mut dv);
-                scale(s, &mut dk, factor);
-                narrow(s, &dk, k);
-                narrow(s, &dv, v);
-            }
+        };
+        work.add_to(s, dk, dv);
+        if let Target::Result(k, v) = target {
+            scale(s, &mut own_k, factor);
+            narrow(s, &own_k, k);
+            narrow(s, &own_v, v);
         }
     }
 }
@@ -333,7 +339,8 @@ impl<T: Factor> Work<'_, T> {
             };
             let part = own.start * size..own.end * size;
             dq[part.clone()].fill(T::Acc::ZERO);
-            for start in (0..keys).step_by(depth::<T::Acc>()) {
+            // Keys that none of these queries sees are not packed.
+            for start in (0..problem.seen(own.end - 1)).step_by(depth::<T::Acc>()) {
                 let cols = start..keys.min(start + depth::<T::Acc>());
                 all.keys(s, own.clone(), cols, &mut dq, dk, dv, &mut spare);
             }

@@ -47,7 +47,7 @@ impl<R: Scratch + Real> Rows<R> {
             .zip(chunks::<R>(size))
         {
             let deep = k.len();
-            pack::rows(s, x, rows.clone(), k, chunk);
+            pack::rows(s, x, rows.clone(), k, stride, chunk);
             if factor != R::ONE {
                 chunk
                     .chunks_exact_mut(stride)

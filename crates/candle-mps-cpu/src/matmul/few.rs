@@ -241,6 +241,11 @@ impl<E: Element> WithSimd for Add<'_, E> {
 #[inline(always)]
 fn gather<E: Element>(a: Mat<'_, E>, k: Range<usize>, x: &mut [E::Acc]) {
     for (row, x) in x.chunks_exact_mut(k.len().max(1)).enumerate() {
+        if a.cs == 1 {
+            let line = a.run(row * a.rs + k.start, k.len());
+            x.iter_mut().zip(line).for_each(|(x, y)| *x = y.to_acc());
+            continue;
+        }
         for (k, x) in k.clone().zip(x) {
             *x = a.at(row, k).to_acc();
         }

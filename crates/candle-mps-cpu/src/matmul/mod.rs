@@ -537,7 +537,7 @@ impl<T: Factor> WithSimd for Packing<'_, T> {
         let Self { b, rows, cols, isa } = self;
         let padded = pack::padded(cols, V::<T::Acc, S>::LANES);
         let pairs = product::pairs_of::<T>(isa);
-        let blocks = product::cut::<T, S>(rows, pairs);
+        let blocks = product::cut::<T, S>(usize::MAX, rows, pairs);
         let data = match (pairs, b.as_bf16()) {
             (Some(_), Some(b)) => {
                 let mut data = vec![0; rows.div_ceil(2) * padded];

@@ -126,16 +126,30 @@ fn line<S: Simd, E: Element>(
     E::Acc::load(s, &elements)
 }
 
-/// Packs a block of A as rows.
+/// A distance for packed rows of `depth` elements: an odd number of cache lines, so that the rows of a
+/// tile do not fall into the same set of the cache.
+pub(crate) fn odd_lines<R>(depth: usize) -> usize {
+    let line = 64 / size_of::<R>();
+    (depth.div_ceil(line) | 1) * line
+}
+
+/// Packs a block of A as rows at `stride`.
 #[inline(always)]
 pub(crate) fn rows<S: Simd, E: Element>(
     s: S,
     a: Mat<'_, E>,
     rows: Range<usize>,
     k: Range<usize>,
+    stride: usize,
     dst: &mut [E::Acc],
 ) {
-    s.with(AsRows { a, rows, k, dst });
+    s.with(AsRows {
+        a,
+        rows,
+        k,
+        stride,
+        dst,
+    });
 }
 
 /// A kernel of its own, which all callers of [`rows`] share.
@@ -143,6 +157,7 @@ struct AsRows<'a, E: Element> {
     a: Mat<'a, E>,
     rows: Range<usize>,
     k: Range<usize>,
+    stride: usize,
     dst: &'a mut [E::Acc],
 }
 
@@ -151,32 +166,26 @@ impl<E: Element> WithSimd for AsRows<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { a, rows, k, dst } = self;
-        rows_of(s, a, rows, k, dst);
-    }
-}
-
-#[inline(always)]
-fn rows_of<S: Simd, E: Element>(
-    s: S,
-    a: Mat<'_, E>,
-    rows: Range<usize>,
-    k: Range<usize>,
-    dst: &mut [E::Acc],
-) {
-    let stride = a_stride::<E::Acc>();
-    if a.cs == 1 {
-        for (row, dst) in rows.zip(dst.chunks_mut(stride)) {
-            widen(s, a.run(row * a.rs + k.start, k.len()), dst);
-        }
-    } else {
-        // Rows are far apart in memory or reversed in order: a few of them at a time, along k.
-        let height = rows.len();
-        for first in (0..height).step_by(16) {
-            let few = first..height.min(first + 16);
-            for (at, k) in k.clone().enumerate() {
-                for row in few.clone() {
-                    dst[row * stride + at] = a.at(rows.start + row, k).to_acc();
+        let Self {
+            a,
+            rows,
+            k,
+            stride,
+            dst,
+        } = self;
+        if a.cs == 1 {
+            for (row, dst) in rows.zip(dst.chunks_mut(stride)) {
+                widen(s, a.run(row * a.rs + k.start, k.len()), dst);
+            }
+        } else {
+            // Rows are far apart in memory or reversed in order: a few of them at a time, along k.
+            let height = rows.len();
+            for first in (0..height).step_by(16) {
+                let few = first..height.min(first + 16);
+                for (at, k) in k.clone().enumerate() {
+                    for row in few.clone() {
+                        dst[row * stride + at] = a.at(rows.start + row, k).to_acc();
+                    }
                 }
             }
         }
@@ -209,29 +218,18 @@ impl<E: Element> WithSimd for AsPanels<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { b, k, cols, dst } = self;
-        panels_of(s, b, k, cols, dst);
-    }
-}
-
-#[inline(always)]
-fn panels_of<S: Simd, E: Element>(
-    s: S,
-    b: Mat<'_, E>,
-    k: Range<usize>,
-    cols: Range<usize>,
-    dst: &mut [E::Acc],
-) {
-    let lanes = V::<E::Acc, S>::LANES;
-    if b.cs == 1 {
-        return wide_lines(s, b, k, cols, dst);
-    }
-    let mut dst = dst;
-    for first in cols.clone().step_by(WIDTH * lanes) {
-        let width = (cols.end - first).min(WIDTH * lanes);
-        let step = padded(width, lanes);
-        let (panel, rest) = std::mem::take(&mut dst).split_at_mut(step * k.len());
-        dst = rest;
-        turn(s, b, k.clone(), first, width, panel);
+        let lanes = V::<E::Acc, S>::LANES;
+        if b.cs == 1 {
+            return wide_lines(s, b, k, cols, dst);
+        }
+        let mut dst = dst;
+        for first in cols.clone().step_by(WIDTH * lanes) {
+            let width = (cols.end - first).min(WIDTH * lanes);
+            let step = padded(width, lanes);
+            let (panel, rest) = std::mem::take(&mut dst).split_at_mut(step * k.len());
+            dst = rest;
+            turn(s, b, k.clone(), first, width, panel);
+        }
     }
 }
 

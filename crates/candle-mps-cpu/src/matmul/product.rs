@@ -22,11 +22,39 @@ use crate::{
     threads,
 };
 
-/// Columns of B that are packed at once.
-const COLUMNS: usize = if cfg!(test) { 64 } else { 1024 };
+/// How a product is cut for caches.
+struct Blocks {
+    /// Bytes of a row of A.
+    depth: usize,
+    /// Columns of B that are packed at once.
+    columns: usize,
+    /// Tiles of A that are packed at once.
+    tiles: usize,
+}
 
-/// Tiles of A that are packed at once, where they are as deep as they may be: half of a 1 MiB cache.
-const TILES: usize = 8;
+impl Blocks {
+    /// A packed block of B fills half of a 1 MiB cache.
+    const COMMON: Self = Self {
+        depth: 1024,
+        columns: if cfg!(test) { 64 } else { 512 },
+        tiles: 12,
+    };
+
+    /// For many rows and the wide vectors of machines whose second cache has 1 MiB: a packed block of A
+    /// fills half of that, and B comes through it from the third.
+    const LARGE: Self = Self {
+        depth: if cfg!(test) { 1024 } else { 4096 },
+        columns: if cfg!(test) { 64 } else { 1024 },
+        tiles: 8,
+    };
+
+    fn of<R: crate::Real, S: Simd>(rows: usize) -> Self {
+        match V::<R, S>::LANES * size_of::<R>() {
+            64 if rows >= 256 => Self::LARGE,
+            _ => Self::COMMON,
+        }
+    }
+}
 
 /// Rows for which a packed block of B is used before the next is packed.
 const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
@@ -36,6 +64,9 @@ pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1_500_000 };
 
 /// Bytes from end to end of rows of A that are not packed.
 const SMALL: usize = if cfg!(test) { 1 << 10 } else { 32 << 10 };
+
+/// Columns of B for which turning A does not pay.
+const TURN: usize = if cfg!(test) { 48 } else { 512 };
 
 /// Rows for which B is not packed.
 const RARE: usize = 14;
@@ -253,9 +284,13 @@ impl<T: Factor, O: Output<Acc = T::Acc>, const N: usize> WithSimd for Cell<'_, T
         if few::takes(&product) {
             return few::run(s, &product, cols, out);
         }
+        let Blocks { columns, .. } = match pairs_of::<T>(isa) {
+            Some(_) => Blocks::COMMON,
+            None => Blocks::of::<T::Acc, S>(product.m),
+        };
         for top in rows.clone().step_by(ROWS) {
-            for left in cols.clone().step_by(COLUMNS) {
-                let (bottom, right) = (rows.end.min(top + ROWS), cols.end.min(left + COLUMNS));
+            for left in cols.clone().step_by(columns) {
+                let (bottom, right) = (rows.end.min(top + ROWS), cols.end.min(left + columns));
                 let out = out.part(
                     top - rows.start..bottom - rows.start,
                     left - cols.start..right - cols.start,
@@ -287,8 +322,9 @@ fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
         Some(Buffer::<T::Acc>::new(height * width))
     };
     let mut add = direct && accumulate;
+    let Blocks { tiles, .. } = Blocks::of::<T::Acc, S>(product.m);
     for term in &product.terms {
-        for (k, pairs) in steps::<T, S>(term, isa) {
+        for (k, pairs) in steps::<T, S>(product.m, term, isa) {
             let part = Part {
                 k,
                 rows: rows.clone(),
@@ -306,12 +342,14 @@ fn block<T: Factor, O: Output<Acc = T::Acc>, S: Simd, const N: usize>(
                     c: target,
                 }),
                 (None, Left::Own(a)) => s.with(Step {
+                    tiles,
                     a,
                     b: term.b,
                     part,
                     c: target,
                 }),
                 (_, Left::Wide(a)) => s.with(Step {
+                    tiles,
                     a,
                     b: term.b,
                     part,
@@ -372,29 +410,26 @@ pub(crate) fn pairs_of<T: Factor>(isa: Isa) -> Option<Pairs> {
     }
 }
 
-/// The depth of a block: 4 KiB of a row of A for wide vectors, on whose machines the second cache has
-/// 1 MiB.
-fn deepest<R: crate::Real, S: Simd>() -> usize {
-    match V::<R, S>::LANES * size_of::<R>() {
-        64 if !cfg!(test) => 4 * depth::<R>(),
-        _ => depth::<R>(),
-    }
-}
-
 /// The blocks along k of a depth: equal, and not longer than a tile takes. In pairs where those are used.
+/// `rows` of A, or for packing ahead as many as there may be.
 pub(crate) fn cut<T: Factor, S: Simd>(
+    rows: usize,
     deep: usize,
     pairs: Option<Pairs>,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
     let (units, most) = match pairs {
         Some(_) => (deep.div_ceil(2), depth::<u32>()),
-        None => (deep, deepest::<T::Acc, S>()),
+        None => {
+            let bytes = Blocks::of::<T::Acc, S>(rows).depth;
+            (deep, bytes / size_of::<T::Acc>())
+        }
     };
     let count = units.div_ceil(most);
     (0..count).map(move |index| (threads::part(units, count, index), pairs))
 }
 
 fn steps<T: Factor, S: Simd>(
+    rows: usize,
     term: &Term<'_, T>,
     isa: Isa,
 ) -> impl Iterator<Item = (Range<usize>, Option<Pairs>)> {
@@ -402,7 +437,11 @@ fn steps<T: Factor, S: Simd>(
         (Left::Wide(_), _) | (_, Right::Wide(_)) => None,
         _ => pairs_of::<T>(isa),
     };
-    cut::<T, S>(term.depth, pairs)
+    let rows = match term.b {
+        Right::Packed(_) => usize::MAX,
+        _ => rows,
+    };
+    cut::<T, S>(rows, term.depth, pairs)
 }
 
 /// The rows of a block in parts that fit the cache when packed, or a register tile.
@@ -487,6 +526,8 @@ fn lying_rows<'a, E: Output>(
 
 /// Packs and multiplies one block, widened. A kernel of its own, which all products share.
 struct Step<'a, T: Factor, E> {
+    /// Tiles of A that are packed at once.
+    tiles: usize,
     a: Mat<'a, E>,
     b: Right<'a, T>,
     part: Part,
@@ -498,7 +539,13 @@ impl<T: Factor, E: Output<Acc = T::Acc>> WithSimd for Step<'_, T, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { a, b, part, mut c } = self;
+        let Self {
+            tiles,
+            a,
+            b,
+            part,
+            mut c,
+        } = self;
         let Part { k, rows, cols, add } = part;
         let (lanes, panel) = (V::<T::Acc, S>::LANES, pack::panel::<T::Acc, S>());
         let mut own;
@@ -525,17 +572,25 @@ impl<T: Factor, E: Output<Acc = T::Acc>> WithSimd for Step<'_, T, E> {
             Right::Packed(b) => b.wide(k.clone(), cols.clone()),
         };
         let tall = height::<T::Acc, S>();
-        let block = TILES * tall;
+        let block = tiles * tall;
         let lying = lying_rows(a, &rows, &k);
+        let turn = a.cs != 1 || cols.len() > TURN;
+        let stride = pack::odd_lines::<T::Acc>(k.len());
         let mut a_packed = Buffer::new(match lying {
             Some(_) => 0,
-            None => rows.len().min(block) * k.len(),
+            None if turn => rows.len().min(block) * k.len(),
+            None => rows.len().min(block) * stride,
         });
         for few in parts_of(rows.len(), block) {
             let tiles = parts_of(few.len(), tall);
             let first = rows.start + few.start;
-            if lying.is_none() {
-                pack::tiles(s, a, first, tiles.clone(), k.clone(), &mut a_packed);
+            match lying {
+                Some(_) => {}
+                None if turn => pack::tiles(s, a, first, tiles.clone(), k.clone(), &mut a_packed),
+                None => {
+                    let range = first..first + few.len();
+                    pack::rows(s, a, range, k.clone(), stride, &mut a_packed);
+                }
             }
             for left in (0..cols.len()).step_by(panel) {
                 let right = cols.len().min(left + panel);
@@ -552,7 +607,8 @@ impl<T: Factor, E: Output<Acc = T::Acc>> WithSimd for Step<'_, T, E> {
                             let start = (few.start + tile.start) * stride;
                             (&a[start..], Lie::Rows(stride))
                         }
-                        None => (&a_packed[tile.start * k.len()..], Lie::Columns),
+                        None if turn => (&a_packed[tile.start * k.len()..], Lie::Columns),
+                        None => (&a_packed[tile.start * stride..], Lie::Rows(stride)),
                     };
                     let c = c.part(few.start + tile.start..few.start + tile.end, left..right);
                     Tile {

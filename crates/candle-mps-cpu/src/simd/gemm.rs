@@ -248,16 +248,13 @@ impl<R: Real, const M: usize, const N: usize, const ROWS: bool> WithSimd
                     std::slice::from_raw_parts(b.add(j * lanes), lanes)
                 });
             }
-            for (i, sums) in sums.iter_mut().enumerate() {
-                let place = if ROWS {
-                    places[i / 3].wrapping_add(i % 3 * row)
-                } else {
-                    places[0].wrapping_add(i)
-                };
+            // One loop of a constant length, so that the compiler unrolls it and C stays in registers.
+            for i in 0..M {
+                let place = places[i / 3].wrapping_add(i % 3 * row);
                 // SAFETY: `Tile::run` has checked that A has M rows of `depth` elements.
                 let x = V::<R, S>::splat(s, unsafe { *place });
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = x.mul_add(column, *sum);
+                for j in 0..N {
+                    sums[i][j] = x.mul_add(columns[j], sums[i][j]);
                 }
             }
             for place in &mut places {

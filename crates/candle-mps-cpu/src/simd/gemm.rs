@@ -202,6 +202,20 @@ impl<R: Real> Tile<'_, R> {
     }
 }
 
+/// Runs a block for each row of a tile, written out: with a loop that the compiler does not unroll, all
+/// of C would be in memory.
+macro_rules! each_row {
+    ($m:ident, |$i:ident| $body:block) => {
+        each_row!(@ $m $i $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13)
+    };
+    (@ $m:ident $i:ident $body:block $($row:literal)*) => {
+        $(if $row < $m {
+            const $i: usize = $row;
+            $body
+        })*
+    };
+}
+
 /// A tile whose size the compiler knows, so that C stays in registers. Its sizes have been checked.
 struct Fixed<'a, R, const M: usize, const N: usize, const ROWS: bool>(Tile<'a, R>);
 
@@ -248,21 +262,24 @@ impl<R: Real, const M: usize, const N: usize, const ROWS: bool> WithSimd
                     std::slice::from_raw_parts(b.add(j * lanes), lanes)
                 });
             }
-            // One loop of a constant length, so that the compiler unrolls it and C stays in registers.
-            for i in 0..M {
-                let place = places[i / 3].wrapping_add(i % 3 * row);
+            each_row!(M, |I| {
+                let place = places[I / 3].wrapping_add(I % 3 * row);
                 // SAFETY: `Tile::run` has checked that A has M rows of `depth` elements.
                 let x = V::<R, S>::splat(s, unsafe { *place });
                 for j in 0..N {
-                    sums[i][j] = x.mul_add(columns[j], sums[i][j]);
+                    sums[I][j] = x.mul_add(columns[j], sums[I][j]);
                 }
-            }
+            });
             for place in &mut places {
                 *place = place.wrapping_add(step);
             }
             b = b.wrapping_add(b_stride);
         }
-        store::<R, S, M, N>(s, &sums, c, add);
+        assert!(c.rows == M && c.cols <= N * lanes && c.cols > (N - 1) * lanes);
+        each_row!(M, |I| {
+            // SAFETY: the row lies in the block, which is ours alone, and has so many columns.
+            unsafe { store::<R, S, N>(s, sums[I], c.start.add(I * c.stride), c.cols, add) };
+        });
     }
 }
 
@@ -279,36 +296,33 @@ pub(crate) fn prefetch<R>(place: *const R) {
     let _ = place;
 }
 
-/// Writes a tile's sums to C, which has M rows and at most N vectors of columns.
+/// Writes the sums of a row of a tile to C, which has `cols` columns from `start` on, in N vectors.
+///
+/// # Safety
+/// They are elements that may be written.
 #[inline(always)]
-fn store<R: Real, S: Simd, const M: usize, const N: usize>(
+unsafe fn store<R: Real, S: Simd, const N: usize>(
     s: S,
-    sums: &[[V<R, S>; N]; M],
-    c: Block<'_, R>,
+    sums: [V<R, S>; N],
+    start: *mut R,
+    cols: usize,
     add: bool,
 ) {
     let lanes = V::<R, S>::LANES;
-    assert!(c.rows == M && c.cols <= N * lanes && c.cols > (N - 1) * lanes);
-    let whole = c.cols == N * lanes;
-    for (i, sums) in sums.iter().enumerate() {
-        for (j, &sum) in sums.iter().enumerate() {
-            let start = c.start.wrapping_add(i * c.stride + j * lanes);
-            if whole {
-                // SAFETY: row i and its N vectors lie in the block, which is ours alone.
-                let place = unsafe { std::slice::from_raw_parts_mut(start, lanes) };
-                let sum = if add { R::load(s, place) + sum } else { sum };
-                R::store(s, sum, place);
+    for (j, sum) in sums.into_iter().enumerate() {
+        let len = lanes.min(cols - j * lanes);
+        // SAFETY: the caller's promise.
+        let place = unsafe { std::slice::from_raw_parts_mut(start.add(j * lanes), len) };
+        if len == lanes {
+            let sum = if add { R::load(s, place) + sum } else { sum };
+            R::store(s, sum, place);
+        } else {
+            let sum = if add {
+                R::load_part(s, place, R::ZERO) + sum
             } else {
-                let len = lanes.min(c.cols - j * lanes);
-                // SAFETY: as above, for the part of the vector that the block has.
-                let place = unsafe { std::slice::from_raw_parts_mut(start, len) };
-                let sum = if add {
-                    R::load_part(s, place, R::ZERO) + sum
-                } else {
-                    sum
-                };
-                R::store_part(s, sum, place);
-            }
+                sum
+            };
+            R::store_part(s, sum, place);
         }
     }
 }

@@ -11,11 +11,12 @@ use std::ops::Range;
 
 use super::{
     Four, Operands, Options, Problem,
-    blocks::{Panels, QUERIES, Rows, each, finish, narrow, scale},
+    blocks::{Panels, QUERIES, Rows, finish, narrow, scale},
 };
 use crate::{
     Element, Layout, Real, Result, V,
     matmul::{Buffer, Factor, Mat, check_len, product::LEAST},
+    rows::vectors,
     simd::{
         Simd, Vector, WithSimd, exp,
         gemm::{Block, a_stride, depth},
@@ -472,51 +473,90 @@ impl<T: Factor> Head<'_, T> {
         scores: &mut [T::Acc],
         slopes: &mut [T::Acc],
     ) {
-        let splat = |x| V::<T::Acc, S>::splat(s, x);
-        let seen = self
-            .problem
-            .seen(query)
-            .saturating_sub(start)
-            .min(scores.len());
+        let seen = self.problem.seen(query).saturating_sub(start);
         let lse = self.lse[query];
-        let seen = if lse == T::Acc::NEG_INFINITY { 0 } else { seen };
+        let seen = match lse == T::Acc::NEG_INFINITY {
+            true => 0,
+            false => seen.min(scores.len()),
+        };
         let (scores, hidden) = scores.split_at_mut(seen);
         hidden.fill(T::Acc::ZERO);
         let (slopes, hidden) = slopes.split_at_mut(seen);
         hidden.fill(T::Acc::ZERO);
-        let lanes = V::<T::Acc, S>::LANES;
-        let load = |x: &[T::Acc], at: usize, len: usize| match len == lanes {
-            true => T::Acc::load(s, &x[at..at + len]),
-            false => T::Acc::load_part(s, &x[at..at + len], T::Acc::ZERO),
-        };
+        // The cap's slope joins while the capped score is known, before the mask is added.
         let plain = Problem {
             mask: None,
             ..self.problem
         };
         finish(s, &plain, None, query, start, scores);
-        let d = splat(self.d[query]);
-        // dS without P, which the cap's slope joins while the capped score is known.
-        each(s, slopes, |x, at, len| {
-            let x = x - d;
-            match self.problem.cap {
-                Some([cap, _]) => {
-                    let part = load(scores, at, len) / splat(cap);
-                    x * (splat(T::Acc::ONE) - part * part)
-                }
-                None => x,
-            }
+        s.with(Shift {
+            slopes: &mut *slopes,
+            scores,
+            d: self.d[query],
+            cap: self.problem.cap.map(|[cap, _]| cap),
         });
         let uncapped = Problem {
             cap: None,
             ..self.problem
         };
         finish(s, &uncapped, self.mask, query, start, scores);
-        each(s, scores, |x, _, _| exp::<T::Acc, S>(s, x - splat(lse)));
-        // A weight of 0 has no slope, even where G·V is not finite.
-        let zero = splat(T::Acc::ZERO);
-        each(s, slopes, |x, at, len| {
-            let weight = load(scores, at, len);
-            V::<T::Acc, S>::select(weight.eq(zero), zero, x * weight)
+        s.with(Weights {
+            slopes,
+            scores,
+            lse,
+        });
+    }
+}
+
+/// G·Vᵀ − d, times the slope of the cap: dS without P.
+struct Shift<'a, R> {
+    slopes: &'a mut [R],
+    /// Capped.
+    scores: &'a [R],
+    d: R,
+    cap: Option<R>,
+}
+
+impl<R: Real> WithSimd for Shift<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (slopes, scores) = (self.slopes, self.scores);
+        let (d, one) = (V::<R, S>::splat(s, self.d), V::<R, S>::splat(s, R::ONE));
+        let cap = V::<R, S>::splat(s, self.cap.unwrap_or(R::ONE));
+        vectors!(slopes.len(), V::<R, S>::LANES, |at, len, _k| {
+            let mut x = R::get(s, &slopes[at..at + len], R::ZERO) - d;
+            if self.cap.is_some() {
+                let part = R::get(s, &scores[at..at + len], R::ZERO) / cap;
+                x = x * (one - part * part);
+            }
+            R::put(s, x, &mut slopes[at..at + len]);
+        });
+    }
+}
+
+/// Scores become weights P, and what is in `slopes` becomes dS.
+struct Weights<'a, R> {
+    slopes: &'a mut [R],
+    scores: &'a mut [R],
+    lse: R,
+}
+
+impl<R: Real> WithSimd for Weights<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (slopes, scores) = (self.slopes, self.scores);
+        let (lse, zero) = (V::<R, S>::splat(s, self.lse), V::<R, S>::splat(s, R::ZERO));
+        vectors!(scores.len(), V::<R, S>::LANES, |at, len, _k| {
+            let weight = exp::<R, S>(s, R::get(s, &scores[at..at + len], R::ZERO) - lse);
+            R::put(s, weight, &mut scores[at..at + len]);
+            // A weight of 0 has no slope, even where G·V is not finite.
+            let x = R::get(s, &slopes[at..at + len], R::ZERO) * weight;
+            let x = V::<R, S>::select(weight.eq(zero), zero, x);
+            R::put(s, x, &mut slopes[at..at + len]);
         });
     }
 }

@@ -148,26 +148,10 @@ impl<R: Scratch + Real> Panels<R> {
 #[inline(always)]
 pub(super) fn scale<R: Real, S: Simd>(s: S, x: &mut [R], factor: R) {
     let factor = V::<R, S>::splat(s, factor);
-    each(s, x, |v, _, _| v * factor);
-}
-
-/// Replaces each vector of `x` by `f` of it, of its place and length.
-#[inline(always)]
-pub(super) fn each<R: Real, S: Simd>(
-    s: S,
-    x: &mut [R],
-    mut f: impl FnMut(V<R, S>, usize, usize) -> V<R, S>,
-) {
-    let lanes = V::<R, S>::LANES;
-    let whole = x.len() / lanes * lanes;
-    let (body, tail) = x.split_at_mut(whole);
-    for (i, x) in body.chunks_exact_mut(lanes).enumerate() {
-        R::store(s, f(R::load(s, x), i * lanes, lanes), x);
-    }
-    if !tail.is_empty() {
-        let len = tail.len();
-        R::store_part(s, f(R::load_part(s, tail, R::ZERO), whole, len), tail);
-    }
+    vectors!(x.len(), V::<R, S>::LANES, |at, len, _k| {
+        let v = R::get(s, &x[at..at + len], R::ZERO) * factor;
+        R::put(s, v, &mut x[at..at + len]);
+    });
 }
 
 /// Rounds a row of sums into the result.
@@ -225,7 +209,11 @@ impl<R: Real> WithSimd for Cap<'_, R> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        each(s, self.scores, |x, _, _| capped::<R, S>(s, x, self.cap));
+        let (scores, cap) = (self.scores, self.cap);
+        vectors!(scores.len(), V::<R, S>::LANES, |at, len, _k| {
+            let x = R::get(s, &scores[at..at + len], R::ZERO);
+            R::put(s, capped::<R, S>(s, x, cap), &mut scores[at..at + len]);
+        });
     }
 }
 
@@ -239,9 +227,11 @@ impl<T: Element> WithSimd for Add<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let mask = self.mask;
-        each(s, self.scores, |x, at, len| {
-            x + T::get(s, &mask[at..at + len], T::Acc::ZERO)
+        let (scores, mask) = (self.scores, self.mask);
+        vectors!(scores.len(), V::<T::Acc, S>::LANES, |at, len, _k| {
+            let x = T::Acc::get(s, &scores[at..at + len], T::Acc::ZERO);
+            let x = x + T::get(s, &mask[at..at + len], T::Acc::ZERO);
+            T::Acc::put(s, x, &mut scores[at..at + len]);
         });
     }
 }

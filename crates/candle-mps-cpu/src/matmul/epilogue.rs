@@ -97,19 +97,23 @@ impl<T: Element> WithSimd for Row<'_, T> {
 
 #[inline(always)]
 fn activate<R: Real, S: Simd>(s: S, activation: Activation, x: V<R, S>) -> V<R, S> {
-    let splat = |value| V::<R, S>::splat(s, R::from_f64(value));
-    // x / (1 + e⁻ᵗ), which is x·(1 + tanh(t/2))/2. At −∞ it would be ∞/∞; the limit is 0.
-    let gate = |t: V<R, S>| {
-        let quotient = x / (splat(1.) + exp::<R, S>(s, splat(0.) - t));
-        V::<R, S>::select(x.eq(splat(f64::NEG_INFINITY)), splat(0.), quotient)
-    };
     match activation {
         Activation::None => x,
-        Activation::Relu => splat(0.).max(x),
-        Activation::Silu => gate(x),
+        Activation::Relu => V::<R, S>::splat(s, R::ZERO).max(x),
+        Activation::Silu => gate::<R, S>(s, x, x),
         Activation::Gelu => {
+            let splat = |value| V::<R, S>::splat(s, R::from_f64(value));
             let cubic = (x * x).mul_add(splat(0.044_715), splat(1.));
-            gate(x * cubic * splat(2. * (2. / std::f64::consts::PI).sqrt()))
+            let slope = splat(2. * (2. / std::f64::consts::PI).sqrt());
+            gate::<R, S>(s, x, x * cubic * slope)
         }
     }
+}
+
+/// x / (1 + e⁻ᵗ), which is x·(1 + tanh(t/2))/2. At −∞ it would be ∞/∞; the limit is 0.
+#[inline(always)]
+fn gate<R: Real, S: Simd>(s: S, x: V<R, S>, t: V<R, S>) -> V<R, S> {
+    let splat = |value| V::<R, S>::splat(s, value);
+    let quotient = x / (splat(R::ONE) + exp::<R, S>(s, splat(R::ZERO) - t));
+    V::<R, S>::select(x.eq(splat(R::NEG_INFINITY)), splat(R::ZERO), quotient)
 }

@@ -29,9 +29,10 @@ const MOST_DOTS: usize = 16;
 /// Bytes of B, counted twice, that are worth a thread. Tests divide what is much smaller.
 pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1536 << 10 };
 
-/// Bytes of the longest rows of B for which the depth is cut for threads, and the most chunks of it.
+/// Bytes of the longest rows of B for which the depth is cut for threads, and the most rows of sums in
+/// all chunks of it, which one thread adds up.
 const LONGEST: usize = if cfg!(test) { 400 } else { 64 << 10 };
-const MOST_CHUNKS: usize = 16;
+const MOST_SUMS: usize = 16;
 
 /// Columns whose sums stay in the first cache.
 const COLUMNS: usize = 2048;
@@ -68,7 +69,7 @@ pub(crate) fn chunks<T: Factor, O: Element, const N: usize>(
         return 1;
     }
     let depth: usize = product.terms.iter().map(|term| term.depth).sum();
-    (2 * depth.saturating_mul(row) / LEAST).clamp(1, MOST_CHUNKS)
+    (2 * depth.saturating_mul(row) / LEAST).clamp(1, MOST_SUMS / product.m.clamp(1, MOST_SUMS))
 }
 
 /// Computes the columns `cols` of all rows.

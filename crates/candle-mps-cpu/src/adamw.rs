@@ -16,8 +16,8 @@ use crate::{
 
 const OP: &str = "adamw";
 
-/// Elements that are worth a thread: what one does in 12 µs with AVX-512; see [`threads::parts`].
-const LEAST: usize = 64 << 10;
+/// Elements that are worth a thread: what one does in 30 µs with AVX-512; see [`threads::parts`].
+const LEAST: usize = 160 << 10;
 
 /// The optimiser's settings, with Candle's names and defaults.
 #[derive(Debug, Clone, Copy, PartialEq)]

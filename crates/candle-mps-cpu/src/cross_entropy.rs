@@ -16,8 +16,8 @@ use crate::{
     threads,
 };
 
-/// Elements that are worth a thread: what one does in 12 µs with AVX-512; see [`threads::parts`].
-const LEAST: usize = 80 << 10;
+/// Elements that are worth a thread: what one does in 30 µs with AVX-512; see [`threads::parts`].
+const LEAST: usize = 200 << 10;
 
 /// What [`cross_entropy`] gives.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,8 +9,8 @@ use crate::{
     threads,
 };
 
-/// Elements that are worth a thread: what one does in 12 µs with AVX-512; see [`threads::parts`].
-const LEAST: usize = 72 << 10;
+/// Elements that are worth a thread: what one does in 30 µs with AVX-512; see [`threads::parts`].
+const LEAST: usize = 180 << 10;
 
 /// A function of one number.
 pub(crate) trait Activation: Copy + Sync {

@@ -13,8 +13,8 @@ use crate::{
     threads,
 };
 
-/// Elements that are worth a thread: what one does in 12 µs with AVX-512; see [`threads::parts`].
-const LEAST: usize = 144 << 10;
+/// Elements that are worth a thread: what one does in 30 µs with AVX-512; see [`threads::parts`].
+const LEAST: usize = 360 << 10;
 
 /// Writes the norm of `x`, times `weight` (one element for each of a row) if there is one, to `out` in
 /// row-major order.

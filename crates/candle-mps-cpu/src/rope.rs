@@ -12,8 +12,8 @@ use crate::{
 
 const OP: &str = "rope";
 
-/// Elements that are worth a thread: what one does in 12 µs with AVX-512; see [`threads::parts`].
-const LEAST: usize = 96 << 10;
+/// Elements that are worth a thread: what one does in 30 µs with AVX-512; see [`threads::parts`].
+const LEAST: usize = 240 << 10;
 
 /// Which elements of a row make a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

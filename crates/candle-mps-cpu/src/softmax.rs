@@ -15,8 +15,8 @@ use crate::{
     threads,
 };
 
-/// Elements that are worth a thread: what one does in 12 µs with AVX-512; see [`threads::parts`].
-const LEAST: usize = 56 << 10;
+/// Elements that are worth a thread: what one does in 30 µs with AVX-512; see [`threads::parts`].
+const LEAST: usize = 140 << 10;
 
 /// What else happens to `x` on the way in.
 #[derive(Debug, Clone, Copy)]

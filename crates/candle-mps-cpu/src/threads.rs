@@ -43,9 +43,10 @@ pub fn with_count<R>(threads: usize, f: impl FnOnce() -> R) -> R {
 
 /// The number of parts for `work` units when a part of fewer than `least` is not worth a thread.
 ///
-/// Handing a part over and waiting for it cost 11 µs where all cores were busy (the row `AdamW` of
-/// `cargo bench --bench rows -- --threads`: 2.4 µs of work took 13.2), and less on an idle machine. So
-/// each op's `least` is what one thread does in about 12 µs: two threads then lose nothing at worst.
+/// Handing a part over and waiting for it cost 11 µs in a loop of nothing else, where the other thread has
+/// hardly gone to sleep, and 25 to 35 µs between calls of a model on a virtual machine, where it has:
+/// softmax of 128x1024 took one thread 30 µs and two 45, its backward 44 and 58. So each op's `least` is
+/// what one thread does in about 30 µs: two threads then lose nothing.
 pub fn parts(work: usize, least: usize) -> usize {
     let least = if FORCED.get() == 0 { least.max(1) } else { 1 };
     (work / least).clamp(1, count())

@@ -27,7 +27,7 @@ const MOST: usize = 4;
 const MOST_DOTS: usize = 16;
 
 /// Bytes of B, counted twice, that are worth a thread. Tests divide what is much smaller.
-pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 1536 << 10 };
+pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 6 << 20 };
 
 /// Bytes of the longest rows of B for which the depth is cut for threads, and the most rows of sums in
 /// all chunks of it, which one thread adds up.

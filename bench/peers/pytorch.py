@@ -198,15 +198,14 @@ def llama_step(dtype, *sizes):
 
 
 def backward(make):
-    """The backward alone: the graph stands, and gradients start from nothing at each call."""
+    """The backward alone, from ones: the graph stands, and gradients start from nothing at each call."""
 
     def made(dtype, *sizes):
         call, wanted = make(dtype, *sizes)
         for tensor in wanted:
             tensor.requires_grad_()
-        y = call()
-        gradient = torch.ones_like(y)
-        return lambda: torch.autograd.grad(y, wanted, gradient, retain_graph=True), []
+        y, grad = call(), torch.autograd.grad
+        return lambda: grad(y, wanted, torch.ones_like(y), retain_graph=True), []
 
     return made
 

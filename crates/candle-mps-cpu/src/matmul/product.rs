@@ -60,7 +60,7 @@ impl Blocks {
 const ROWS: usize = if cfg!(test) { 32 } else { 1024 };
 
 /// Floating-point operations that are worth a thread. Tests divide what is much smaller.
-pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 7_500_000 };
+pub(crate) const LEAST: usize = if cfg!(test) { 2_000 } else { 12_000_000 };
 
 /// Bytes from end to end of rows of A that are not packed.
 const SMALL: usize = if cfg!(test) { 1 << 10 } else { 32 << 10 };

@@ -167,10 +167,11 @@ pub fn request(name: &str) -> Option<(String, Vec<usize>, &'static str)> {
         ("linear", "linear"),
         ("llama", "llama"),
     ];
-    let (dtype, rest) = ["bf16 ", "f16 "]
-        .iter()
-        .find_map(|dtype| Some((dtype.trim_end(), name.strip_prefix(dtype)?)))
-        .unwrap_or(("f32", name));
+    // f16 is emulated there, at seconds a call.
+    let (dtype, rest) = match name.strip_prefix("bf16 ") {
+        Some(rest) => ("bf16", rest),
+        None => ("f32", name),
+    };
     let (op, rest) = OPS
         .iter()
         .find_map(|(words, op)| Some((*op, rest.strip_prefix(words)?)))?;

@@ -35,7 +35,11 @@ pub fn tensors<T: WithDType>(input: &mut Input) {
     let empty = y.elem_count() == 0;
     for var in vars.iter().filter(|_| !empty) {
         let Some(gradient) = grads.get(var) else {
-            panic!("op {op}: no gradient for {:?}, the result is {:?}", var.dims(), y.dims());
+            panic!(
+                "op {op}: no gradient for {:?}, the result is {:?}",
+                var.dims(),
+                y.dims()
+            );
         };
         assert_eq!(gradient.dims(), var.dims());
         assert_eq!(gradient.dtype(), var.dtype());
@@ -55,7 +59,9 @@ impl Made<'_, '_> {
     fn tensor(&mut self, dims: &[usize]) -> Tensor {
         let dims = self.spoiled(dims);
         let dtype = match self.input.evil() {
-            true => [DType::F32, DType::F64, DType::BF16, DType::U32, DType::I64][self.input.below(5)],
+            true => {
+                [DType::F32, DType::F64, DType::BF16, DType::U32, DType::I64][self.input.below(5)]
+            }
             false => self.dtype,
         };
         // How the elements lie is Candle's doing, so that the tensor is always a valid one.
@@ -67,7 +73,9 @@ impl Made<'_, '_> {
             let len = dims.iter().product();
             let values = made.input.numbers(len);
             let tensor = Tensor::from_vec(values, dims, &Device::Cpu);
-            let tensor = tensor.and_then(|tensor| tensor.to_dtype(dtype)).expect("a tensor");
+            let tensor = tensor
+                .and_then(|tensor| tensor.to_dtype(dtype))
+                .expect("a tensor");
             if dtype.is_float() && made.input.flag() {
                 let var = Var::from_tensor(&tensor).expect("a variable");
                 made.vars.push(var.clone());
@@ -181,7 +189,10 @@ fn call(op: usize, made: &mut Made) -> Result<Tensor> {
         }
         4 | 5 => attention(made),
         6 => {
-            let (x, w) = (made.tensor(&with(&dims, width)), made.tensor(&[other, width]));
+            let (x, w) = (
+                made.tensor(&with(&dims, width)),
+                made.tensor(&[other, width]),
+            );
             let bias = made.optional(&[other]);
             ops::linear(&x, &w, bias.as_ref())
         }
@@ -204,7 +215,10 @@ fn call(op: usize, made: &mut Made) -> Result<Tensor> {
             ops::lora_delta(&x, &a, &b, 0.5)
         }
         9 => {
-            let (x, w) = (made.tensor(&with(&dims, width)), made.tensor(&[other, width]));
+            let (x, w) = (
+                made.tensor(&with(&dims, width)),
+                made.tensor(&[other, width]),
+            );
             let bias = made.optional(&[other]);
             let (a, b) = (made.tensor(&[width, rank]), made.tensor(&[rank, other]));
             ops::lora(&x, &w, bias.as_ref(), &a, &b, 0.5)
@@ -220,8 +234,14 @@ fn call(op: usize, made: &mut Made) -> Result<Tensor> {
         _ => {
             let (rows, classes) = (made.size().max(1), width.max(1));
             let logits = made.tensor(&[rows, classes]);
-            let most = if made.input.evil() { classes + 1 } else { classes };
-            let targets = (0..rows).map(|_| made.input.below(most.min(256)) as u32).collect();
+            let most = if made.input.evil() {
+                classes + 1
+            } else {
+                classes
+            };
+            let targets = (0..rows)
+                .map(|_| made.input.below(most.min(256)) as u32)
+                .collect();
             let targets = Tensor::from_vec(targets, rows, &Device::Cpu).expect("targets");
             ops::cross_entropy(&logits, &targets)
         }

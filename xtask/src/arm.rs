@@ -7,7 +7,6 @@ use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::alone;
 use crate::counts::Counts;
 use crate::debian::{ARM, Compiler, library_path};
 use crate::error::Error;
@@ -38,12 +37,11 @@ const RUNS: [(&str, &[&str]); 2] = [
 pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     heading("arm: a compiler and an emulator for 64-bit Arm");
     let emulated = Emulated::find(layout)?;
-    let folder = alone::prepare(layout)?;
     let mut counts = Counts::default();
     for (isa, skips) in RUNS {
         heading(&format!("arm: the CPU ops with {isa}"));
         counts += emulated
-            .test(&folder)
+            .test(layout.root())
             .envs([("CANDLE_MPS_ISA", isa), rounds(ROUNDS)])
             .args(["--"])
             .args(skips.iter().flat_map(|skip| ["--skip", skip]))
@@ -113,8 +111,8 @@ impl Emulated {
 
     fn test(&self, folder: &Path) -> Step {
         Step::cargo(folder)
-            .args(["test", "--no-fail-fast", "--lib", "--target", TARGET])
-            .args(["--target-dir", "../arm"])
+            .args(["test", "--no-fail-fast", "-p", "candle-mps-cpu", "--lib"])
+            .args(["--target", TARGET, "--target-dir", "target/arm"])
             .args(self.arguments)
             .envs(self.variables.clone())
     }

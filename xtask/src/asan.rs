@@ -6,7 +6,6 @@
 
 use std::fs;
 
-use crate::alone;
 use crate::arm::rounds;
 use crate::counts::Counts;
 use crate::error::Error;
@@ -29,9 +28,9 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     heading("asan: a read behind an allocation is reported");
     canary(layout, &target)?;
     heading("asan: the CPU ops");
-    Step::cargo(&alone::prepare(layout)?)
-        .args(["test", "--no-fail-fast", "--lib", "--target", &target])
-        .args(["--target-dir", "../asan"])
+    Step::cargo(layout.root())
+        .args(["test", "--no-fail-fast", "-p", "candle-mps-cpu", "--lib"])
+        .args(["--target", &target, "--target-dir", "target/asan"])
         .args(["--"])
         .args(filters)
         .envs(variables("-Zsanitizer=address"))

@@ -4,7 +4,6 @@
 //! `layout` (where things are), `process` (how programs are run) and `counts` (how tests are
 //! counted).
 
-mod alone;
 mod apple;
 mod arm;
 mod asan;

@@ -249,6 +249,10 @@ pub fn cross_entropy<T: Element>(input: &mut Input) {
     let result = ce::cross_entropy(&x.data, &layout, &targets, ignored);
     input.expect(&result.as_ref().map(|_| ()).map_err(Clone::clone));
     let Ok(forward) = result else { return };
+    // More classes than memory, of one element that is repeated: an answer, but no list of them.
+    if layout.count() > 1 << 20 {
+        return;
+    }
     let counts = |row: usize| Some(targets[row]) != ignored;
     let counted = (0..targets.len()).filter(|&row| counts(row)).count();
     assert_eq!(forward.counted, counted);

@@ -150,9 +150,21 @@ impl<T: Element> WithSimd for Forward<'_, T> {
             if Some(target) == self.ignored {
                 continue;
             }
-            let x = self.x.get(s, row, &mut buffer);
-            let (largest, log) = s.with(LogSum(x));
-            *out = (largest + log, log + (largest - x[target as usize]));
+            let (largest, log, of_target) = match self.x.repeated(row) {
+                // Σ exp of so many equal ones.
+                Some(x) => {
+                    let x = x.to_acc();
+                    let (largest, log) = s.with(LogSum(&[x]));
+                    let count = T::Acc::from_f64(self.x.width as f64);
+                    (largest, log + count.ln(), x)
+                }
+                None => {
+                    let x = self.x.get(s, row, &mut buffer);
+                    let (largest, log) = s.with(LogSum(x));
+                    (largest, log, x[target as usize])
+                }
+            };
+            *out = (largest + log, log + (largest - of_target));
         }
     }
 }
@@ -299,6 +311,25 @@ mod tests {
     }
 
     each_type!(both);
+
+    /// Found by fuzzing: one element for as many classes as there are numbers, and not one too many.
+    #[test]
+    fn more_classes_than_memory() {
+        let most = isize::MAX as usize;
+        for classes in [2, 1000, most] {
+            let (dims, strides) = ([2, classes], [1, 0]);
+            let Ok(layout) = Layout::new(&dims, &strides, 0) else {
+                panic!("{classes} classes")
+            };
+            let forward = cross_entropy(&[3f32, -1.], &layout, &[0, 1], None).unwrap();
+            let expected = (classes as f32).ln();
+            assert!(
+                (forward.loss - expected).abs() < 1e-5,
+                "{classes}: {}",
+                forward.loss
+            );
+        }
+    }
 
     #[test]
     fn a_sure_answer_has_a_small_loss_and_not_zero() {

@@ -10,7 +10,9 @@
 
 use crate::{
     Element, Error, Layout, Result,
-    matmul::{Activation, Epilogue, Factor, Left, Mat, Right, Term, check_len, matrix, run},
+    matmul::{
+        Activation, Epilogue, Factor, Left, Mat, Right, Term, check_depth, check_len, matrix, run,
+    },
     simd::isa,
 };
 
@@ -68,6 +70,8 @@ impl<'a, T: Factor> Parts<'a, T> {
         let (b, [b_rows, outer]) = matrix(op, "b", adapter.b.0, &adapter.b.1)?;
         same(op, "a", [inner, rank], [a_rows, rank])?;
         same(op, "b", [rank, outer], [b_rows, outer])?;
+        check_depth("x", inner, [x.data.len(), a.data.len()])?;
+        check_depth("a", rank, [a.data.len(), b.data.len()])?;
         if rank == 0 {
             return Err(Error::Option {
                 op,

@@ -144,6 +144,13 @@ impl<'a, T: Element> Rows<'a, T> {
         buffer
     }
 
+    /// The element that a line consists of, where it is one that a stride of 0 repeats: as often as the
+    /// dimension says, which no slice bounds.
+    pub fn repeated(&self, line: usize) -> Option<&T> {
+        let repeats = self.step == 0 && self.width > 1;
+        repeats.then(|| &self.x[self.start(line)])
+    }
+
     /// Copies up to [`TILE`] lines to `tile`, one after the other. Neighbours across the lines are read
     /// together, so that a cache line is used whole where the lines lie side by side.
     pub fn gather(&self, lines: Range<usize>, tile: &mut [T::Acc]) {

@@ -399,6 +399,7 @@ pub fn matmul<T: Factor>(
             got,
         });
     }
+    check_depth("a", depth, [a.data.len(), b.data.len()])?;
     let dims = broadcast(op, a.batch(), b.batch())?;
     let (batch, len) = output(&dims, m, n)?;
     check_len(op, "out", len, out.len())?;
@@ -436,6 +437,17 @@ pub fn matmul<T: Factor>(
             [Term { a, b, depth }]
         };
         run(batch, isa, out, (m, n), &terms, epilogue);
+    }
+    Ok(())
+}
+
+/// Refuses a depth that both factors only repeat, by strides of 0: no slice bounds it, and a row of it may
+/// be copied.
+pub(crate) fn check_depth(argument: &'static str, depth: usize, lens: [usize; 2]) -> Result<()> {
+    const MOST: usize = 1 << 28;
+    if depth > MOST && lens.iter().all(|&len| depth > len) {
+        let dims = vec![depth];
+        return Err(Error::SizeOverflow { argument, dims });
     }
     Ok(())
 }

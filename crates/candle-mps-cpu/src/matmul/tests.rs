@@ -337,3 +337,23 @@ fn nan_and_infinity_pass_through() {
         }
     }
 }
+
+#[test]
+fn a_depth_that_only_repeats_is_refused_where_nothing_bounds_it() {
+    let data = [2f32];
+    let go = |depth: usize| {
+        let (a, b) = ([1, depth], [depth, 1]);
+        let a = Layout::new(&a, &[0, 0], 0).unwrap();
+        let b = Layout::new(&b, &[0, 0], 0).unwrap();
+        let mut out = [0.];
+        let result = matmul((&data, &a), (&data, &b), &Options::default(), &mut out);
+        result.map(|()| out[0])
+    };
+    assert_eq!(go(1000).unwrap(), 4000.);
+    for depth in [1 << 40, isize::MAX as usize] {
+        assert!(matches!(
+            go(depth),
+            Err(Error::SizeOverflow { argument: "a", .. })
+        ));
+    }
+}

@@ -93,6 +93,9 @@ pub fn adamw<T: Element>(
     }
     let (isa, step) = (isa()?, Step::new(with, t));
     let count = layout.count();
+    if count == 0 {
+        return Ok(());
+    }
     let parts = threads::parts(count, LEAST);
     if let Some(grad) = layout.as_slice(grad) {
         split(state, 1, count, parts, |range, state| {
@@ -355,6 +358,19 @@ mod tests {
     }
 
     each_type!(steps);
+
+    /// Found by fuzzing: dimensions beside a zero are unbounded.
+    #[test]
+    fn nothing_to_do_in_any_dimensions() {
+        let dims = [0, usize::MAX];
+        let layout = Layout::new(&dims, &[1, 2], 0).unwrap();
+        let state = Moments::<f32> {
+            parameter: &mut [],
+            first: &mut [],
+            second: &mut [],
+        };
+        adamw(state, (&[], &layout), 1, &AdamW::default()).unwrap();
+    }
 
     #[test]
     fn a_large_transposed_gradient() {

@@ -50,3 +50,4 @@ pub mod threads;
 pub use element::{Element, Real, V};
 pub use error::{Error, Result};
 pub use layout::Layout;
+pub use rows::check_eps;

@@ -4,39 +4,33 @@
 //! `CANDLE_MPS_TEST_ROUNDS=<number>` sets how many are tried, and `CANDLE_MPS_ISA=<name>` leaves one
 //! instruction set of those that the machine has.
 
+use candle_mps_seeds::Random;
+
 use crate::{
     Element, Layout,
     simd::{available, isa, with_isa},
     threads::with_count,
 };
 
-/// A small generator (SplitMix64): equal on every machine.
+/// The generator of all tests, and what is made of it here.
 #[derive(Debug)]
-pub struct Rng(u64);
+pub struct Rng(Random);
 
 impl Rng {
     /// The generator that `SEED` names.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self(Random::new(seed))
     }
 
     /// A number of the range.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        self.0.below(end)
     }
 
     /// Roughly normal, from four uniform ones.
     pub fn real(&mut self) -> f64 {
         let sum: f64 = (0..4)
-            .map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64)
+            .map(|_| (self.0.bits() >> 11) as f64 / (1u64 << 53) as f64)
             .sum();
         (sum - 2.) * 1.8
     }

@@ -321,8 +321,12 @@ pub(crate) fn check_vector<T>(
     }
 }
 
-/// Refuses the ε of a norm that is negative or NaN.
-pub(crate) fn check_eps(op: &'static str, eps: f64) -> Result<()> {
+/// Refuses the ε of a norm that is negative or NaN. The norms do so themselves; this is for those who
+/// compute one in another way.
+///
+/// # Errors
+/// [`Error::Option`].
+pub fn check_eps(op: &'static str, eps: f64) -> Result<()> {
     if eps >= 0. {
         return Ok(());
     }

@@ -4,7 +4,7 @@ mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
 use candle_mps_ops::ops::{self, AttentionOptions};
-use support::{Random, close, seeded, values};
+use support::{Operands, Random, close, seeded, values};
 
 fn var(random: &mut Random, shape: &[usize]) -> Var {
     Var::from_tensor(&random.tensor(shape, DType::F64)).unwrap()
@@ -13,7 +13,7 @@ fn var(random: &mut Random, shape: &[usize]) -> Var {
 /// The five fused functions of candle_nn that run on the CPU. `sdpa`, the sixth, runs on Metal only.
 #[test]
 fn candles_fused_ops_drop_gradients_and_ours_do_not() {
-    let mut random = Random(7);
+    let mut random = Random::new(7);
     let mut tensor = |shape: &[usize]| {
         let tensor = random.tensor(shape, DType::F32);
         tensor.to_dtype(DType::F32).unwrap()
@@ -124,7 +124,7 @@ fn frozen_arguments() {
 /// something frozen.
 #[test]
 fn results_of_constants_are_constants() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let w = random.tensor(&[5, 4], DType::F64);
     let y = ops::linear(
         &random.tensor(&[2, 4], DType::F64),

@@ -4,7 +4,7 @@ mod support;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_mps_ops::ops::{self, AttentionOptions};
-use support::{seeded, values};
+use support::{Operands, seeded, values};
 
 /// The ops on one set of arguments: x and y of [2, 2, 24, 32], a weight and a bias of 32 and a matrix.
 struct Arguments {

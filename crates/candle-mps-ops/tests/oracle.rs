@@ -5,7 +5,7 @@ mod support;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_mps_ops::ops::{self, Activation, AttentionOptions};
-use support::{Random, check, seeded};
+use support::{Operands, Random, check, seeded};
 
 fn dims(front: &[usize], last: &[usize]) -> Vec<usize> {
     [front, last].concat()

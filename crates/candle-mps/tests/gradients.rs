@@ -6,7 +6,7 @@ mod support;
 use candle_core::{CustomOp1, CustomOp2, DType, Tensor};
 use candle_mps::ops::{LogSoftmaxMps, MatmulMps, SoftmaxMps};
 use support::{
-    Views, compare, log_softmax, metal, numeric_gradient, product, seeded, softmax, values,
+    Batches, Views, compare, log_softmax, metal, numeric_gradient, product, seeded, softmax, values,
 };
 
 #[test]

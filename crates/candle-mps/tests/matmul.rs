@@ -6,7 +6,7 @@ mod support;
 
 use candle_core::{DType, Tensor, Var};
 use candle_mps::{FusedOps, ops::MatmulMps};
-use support::{Views, compare, metal, product, seeded, values};
+use support::{Batches, Views, compare, metal, product, seeded, values};
 
 fn products(test: &str, dtype: DType, rounds: usize) {
     seeded(test, |random| {

@@ -5,7 +5,7 @@ mod support;
 
 use candle_core::{DType, Result, Tensor};
 use candle_mps::{FusedOps, ops};
-use support::{Views, compare, log_softmax, metal, seeded, softmax, values};
+use support::{Batches, Views, compare, log_softmax, metal, seeded, softmax, values};
 
 fn rows(
     test: &str,

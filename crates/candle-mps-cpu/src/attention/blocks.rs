@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Problem;
 use crate::{
     Element, Real, V,
-    matmul::{Buffer, Factor, Mat, Scratch, pack, product::Multiply},
+    matmul::{Buffer, Factor, Mat, Scratch, block::Multiply, pack},
     rows::{max_of_four, sum_of_four, vectors},
     simd::{
         Simd, Vector, WithSimd, exp,

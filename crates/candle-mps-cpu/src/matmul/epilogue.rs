@@ -7,7 +7,6 @@ use crate::{
 
 /// The function applied to each element of a product.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Activation {
     /// x
     #[default]
@@ -15,9 +14,9 @@ pub enum Activation {
     /// max(x, 0); NaN stays NaN.
     Relu,
     /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))): [GELU](https://arxiv.org/abs/1606.08415) in the form
-    /// that Candle's `gelu` and GPT-2 use.
+    /// that Candle's `Tensor::gelu` and GPT-2 use.
     Gelu,
-    /// x / (1 + e⁻ˣ): [SiLU](https://arxiv.org/abs/1702.03118).
+    /// x / (1 + e⁻ˣ): [SiLU](https://arxiv.org/abs/1702.03118), as `Tensor::silu`.
     Silu,
 }
 

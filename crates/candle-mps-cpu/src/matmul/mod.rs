@@ -12,6 +12,7 @@
 //! **Accuracy.** |error| ≤ 1e-5 · (|A|·|B|), elementwise, in f32. Results depend on the shape, the
 //! strides and the instruction set, not on the number of threads.
 
+pub(crate) mod block;
 mod epilogue;
 pub(crate) mod few;
 pub(crate) mod pack;
@@ -548,8 +549,8 @@ impl<T: Factor> WithSimd for Packing<'_, T> {
     fn run<S: Simd>(self, s: S) -> PackedB<T> {
         let Self { b, rows, cols, isa } = self;
         let padded = pack::padded(cols, V::<T::Acc, S>::LANES);
-        let pairs = product::pairs_of::<T>(isa);
-        let blocks = product::cut::<T, S>(usize::MAX, rows, pairs);
+        let pairs = block::pairs_of::<T>(isa);
+        let blocks = block::cut::<T, S>(usize::MAX, rows, pairs);
         let data = match (pairs, b.as_bf16()) {
             (Some(_), Some(b)) => {
                 let mut data = vec![0; rows.div_ceil(2) * padded];

@@ -39,40 +39,34 @@ pub(crate) trait Blas: Real {
 }
 
 #[cfg(not(test))]
-#[link(name = "Accelerate", kind = "framework")]
-unsafe extern "C" {
-    fn cblas_sgemm(
-        order: c_int,
-        turn_a: c_int,
-        turn_b: c_int,
-        m: c_int,
-        n: c_int,
-        k: c_int,
-        alpha: f32,
-        a: *const f32,
-        lda: c_int,
-        b: *const f32,
-        ldb: c_int,
-        beta: f32,
-        c: *mut f32,
-        ldc: c_int,
-    );
-    fn cblas_dgemm(
-        order: c_int,
-        turn_a: c_int,
-        turn_b: c_int,
-        m: c_int,
-        n: c_int,
-        k: c_int,
-        alpha: f64,
-        a: *const f64,
-        lda: c_int,
-        b: *const f64,
-        ldb: c_int,
-        beta: f64,
-        c: *mut f64,
-        ldc: c_int,
-    );
+macro_rules! functions {
+    ($($name:ident: $t:ty;)*) => {
+        #[link(name = "Accelerate", kind = "framework")]
+        unsafe extern "C" {
+            $(fn $name(
+                order: c_int,
+                turn_a: c_int,
+                turn_b: c_int,
+                m: c_int,
+                n: c_int,
+                k: c_int,
+                alpha: $t,
+                a: *const $t,
+                lda: c_int,
+                b: *const $t,
+                ldb: c_int,
+                beta: $t,
+                c: *mut $t,
+                ldc: c_int,
+            );)*
+        }
+    };
+}
+
+#[cfg(not(test))]
+functions! {
+    cblas_sgemm: f32;
+    cblas_dgemm: f64;
 }
 
 #[cfg(test)]

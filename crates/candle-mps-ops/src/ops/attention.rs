@@ -79,12 +79,11 @@ pub fn attention(
     if !runs_here(q) || mask.is_some_and(Tensor::track_op) {
         return composed(q, k, v, mask, scale, options);
     }
-    let tensors: Vec<&Tensor> = operands.iter().map(|(_, tensor)| *tensor).collect();
     let op = Attention {
         scale,
         options: *options,
     };
-    apply(op, shape, &tensors)
+    apply(op, shape, &operands)
 }
 
 /// [`attention`], by the name under which many look for it.
@@ -301,8 +300,7 @@ impl Op for Attention {
             _ => None,
         };
         let lse: &Vec<T::Acc> = pass.kept(OP)?;
-        let of = |at: usize| vector(pass.arguments[at].layout.shape().elem_count());
-        let (mut q, mut k, mut v) = (of(0), of(1), of(2));
+        let (mut q, mut k, mut v) = (pass.fresh(0), pass.fresh(1), pass.fresh(2));
         cpu::backward(
             &operands,
             &self.kernel_options(mask),

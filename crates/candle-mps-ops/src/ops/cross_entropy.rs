@@ -7,9 +7,9 @@
 use candle_core::{D, DType, Tensor};
 use candle_mps_cpu::cross_entropy as cpu;
 
-use super::check_rank;
 use super::fused::{self, Kept, Op, Pass, apply, bad_shape, check_device, runs_here};
 use super::operand::{Float, Operand};
+use super::{check_rank, softmax};
 use crate::error::{Error, Result};
 
 const OP: &str = "cross_entropy";
@@ -55,7 +55,8 @@ pub fn cross_entropy_with(
     targets: &Tensor,
     ignored: Option<i64>,
 ) -> Result<Tensor> {
-    fused::check(OP, &[("logits", logits)])?;
+    let operands = [("logits", logits)];
+    fused::check(OP, &operands)?;
     check_rank(OP, "logits", logits.shape(), 1)?;
     check_device(OP, logits, targets)?;
     let (rows, classes) = logits.dims().split_at(logits.rank() - 1);
@@ -77,7 +78,7 @@ pub fn cross_entropy_with(
         return Ok(composed(logits, targets, ignored)?);
     }
     let targets = indices(targets, classes[0], ignored)?;
-    apply(CrossEntropy { targets }, ().into(), &[logits])
+    apply(CrossEntropy { targets }, ().into(), &operands)
 }
 
 /// The targets as the kernel takes them.
@@ -112,8 +113,7 @@ fn composed(
     }
     let logits = logits.reshape((rows, classes))?;
     let targets = targets.reshape((rows, 1))?;
-    let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
-    let logs = shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?;
+    let logs = softmax::composed(&logits, 1, true)?;
     let Some(ignored) = ignored else {
         return logs
             .gather(&targets, 1)?
@@ -154,7 +154,7 @@ impl Op for CrossEntropy {
             return Ok(vec![]);
         };
         let forward: &cpu::CrossEntropy<T::Acc> = pass.kept(OP)?;
-        let mut dx = candle_mps_cpu::memory::vector(x.layout.shape().elem_count());
+        let mut dx = pass.fresh(0);
         let x = (x.data, &x.view()?);
         let gradient = candle_mps_cpu::Element::to_f64(*gradient);
         cpu::cross_entropy_backward(x, &self.targets, Some(IGNORED), forward, gradient, &mut dx)?;

@@ -17,6 +17,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Shape, Tensor,
 };
 
+use candle_mps_cpu::memory::vector;
+
 use super::calls;
 use super::operand::{Float, Operand, cpu_storage, with_float};
 use super::pack::{self, Parcel};
@@ -51,12 +53,22 @@ pub(super) struct Pass<'a, T> {
     /// The result of the forward pass.
     pub result: Operand<'a, T>,
     /// For each argument, whether its gradient is wanted.
-    pub wanted: &'a [bool],
+    wanted: &'a [bool],
     /// What the forward pass has kept.
     pub kept: Option<&'a Kept>,
 }
 
-impl<T> Pass<'_, T> {
+impl<T: Float> Pass<'_, T> {
+    /// Whether the gradient of this argument is wanted; that of one that is not there is not.
+    pub fn wants(&self, at: usize) -> bool {
+        self.wanted.get(at).is_some_and(|wanted| *wanted)
+    }
+
+    /// Memory for the gradient of this argument.
+    pub fn fresh(&self, at: usize) -> Vec<T> {
+        vector(self.arguments[at].layout.shape().elem_count())
+    }
+
     /// What the forward pass has kept, as the type that it was.
     pub fn kept<K: 'static>(&self, op: &'static str) -> Result<&K> {
         self.kept
@@ -75,21 +87,27 @@ pub(super) fn runs_here(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && !second_order
 }
 
-/// Applies `op` to tensors of the CPU, of one float type. The result has the shape `shape`.
-pub(super) fn apply<O: Op>(op: O, shape: Shape, arguments: &[&Tensor]) -> Result<Tensor> {
-    let graph: Vec<usize> = (0..arguments.len())
-        .filter(|&at| arguments[at].track_op())
+/// Applies `op` to tensors of the CPU, of one float type: those that [`check`] has seen, with their
+/// names. The result has the shape `shape`.
+pub(super) fn apply<O: Op>(
+    op: O,
+    shape: Shape,
+    operands: &[(&'static str, &Tensor)],
+) -> Result<Tensor> {
+    let argument = |at: usize| operands[at].1;
+    let graph: Vec<usize> = (0..operands.len())
+        .filter(|&at| argument(at).track_op())
         .collect();
     let mut fused = Fused {
         op,
         shape,
-        arguments: arguments.iter().map(|tensor| tensor.detach()).collect(),
+        arguments: operands.iter().map(|(_, it)| it.detach()).collect(),
         direct: graph.clone(),
         packed: Vec::new(),
         kept: OnceLock::new(),
         parcel: None,
     };
-    let tensor = |at: usize| arguments[graph[at]];
+    let tensor = |at: usize| argument(graph[at]);
     let result = match graph.len() {
         0 => return fused.without_graph(),
         1 => tensor(0).apply_op1(fused),
@@ -97,7 +115,7 @@ pub(super) fn apply<O: Op>(op: O, shape: Shape, arguments: &[&Tensor]) -> Result
         3 => tensor(0).apply_op3(tensor(1), tensor(2), fused),
         _ => {
             fused.packed = fused.direct.split_off(2);
-            let rest: Vec<&Tensor> = fused.packed.iter().map(|&at| arguments[at]).collect();
+            let rest: Vec<&Tensor> = fused.packed.iter().map(|&at| argument(at)).collect();
             let parcel = Arc::new(Parcel::default());
             let token = pack::token(O::NAME, &rest, parcel.clone())?;
             fused.parcel = Some(parcel);
@@ -150,7 +168,7 @@ impl<O: Op> Fused<O> {
                 .iter()
                 .map(|(storage, layout)| Operand::new(storage, layout))
                 .collect::<Result<_>>()?;
-            let mut out = candle_mps_cpu::memory::vector::<T>(len);
+            let mut out = vector::<T>(len);
             let kept = op.forward(&operands, keep, &mut out)?;
             Ok((T::to_cpu_storage_owned(out), kept))
         }

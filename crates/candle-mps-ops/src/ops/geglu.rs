@@ -7,7 +7,6 @@
 
 use candle_core::Tensor;
 use candle_mps_cpu::geglu::{self as cpu, Gelu};
-use candle_mps_cpu::memory::vector;
 
 use super::fused::{Kept, Op, Pass, apply, runs_here};
 use super::operand::{Float, Operand};
@@ -57,7 +56,11 @@ fn run(gate: &Tensor, up: &Tensor, gelu: Gelu) -> Result<Tensor> {
     if !runs_here(gate) {
         return Ok(composed(gate, up, gelu)?);
     }
-    apply(GeGlu(gelu), gate.shape().clone(), &[gate, up])
+    apply(
+        GeGlu(gelu),
+        gate.shape().clone(),
+        &[("gate", gate), ("up", up)],
+    )
 }
 
 /// The same by ops of Candle, each with a backward.
@@ -90,8 +93,7 @@ impl Op for GeGlu {
         let [gate, up] = pass.arguments else {
             return Ok(vec![]);
         };
-        let count = gate.layout.shape().elem_count();
-        let (mut to_gate, mut to_up) = (vector(count), vector(count));
+        let (mut to_gate, mut to_up) = (pass.fresh(0), pass.fresh(1));
         let (gate, up, g) = (gate.pair()?, up.pair()?, pass.gradient.pair()?);
         let out = (&mut to_gate[..], &mut to_up[..]);
         cpu::geglu_backward((gate.0, &gate.1), (up.0, &up.1), (g.0, &g.1), self.0, out)?;

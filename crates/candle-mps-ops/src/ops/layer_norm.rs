@@ -7,11 +7,10 @@
 
 use candle_core::{D, DType, Tensor};
 use candle_mps_cpu::layer_norm as cpu;
-use candle_mps_cpu::memory::vector;
 
 use super::fused::{self, Kept, Op, Pass, apply, runs_here};
 use super::operand::{Float, Operand};
-use super::{check_eps, check_last, check_rank};
+use super::{check_last, check_rank};
 use crate::error::Result;
 
 const OP: &str = "layer_norm";
@@ -43,12 +42,11 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) 
     for &(operand, vector) in &operands[1..] {
         check_last(OP, x, operand, vector)?;
     }
-    check_eps(OP, eps)?;
+    candle_mps_cpu::check_eps(OP, eps)?;
     if !runs_here(x) {
         return Ok(composed(x, weight, bias, eps)?);
     }
-    let tensors: Vec<&Tensor> = operands.iter().map(|(_, tensor)| *tensor).collect();
-    apply(LayerNorm { eps }, x.shape().clone(), &tensors)
+    apply(LayerNorm { eps }, x.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward. f16 and bf16 are normalised in f32.
@@ -101,10 +99,9 @@ impl Op for LayerNorm {
             return Ok(vec![]);
         };
         let weight = weight.elements()?;
-        let mut dx = vector(x.layout.shape().elem_count());
-        let wanted = |at: usize| pass.wanted.get(at).is_some_and(|wanted| *wanted);
-        let mut dw = wanted(1).then(|| vector(weight.len()));
-        let mut db = wanted(2).then(|| vector(weight.len()));
+        let mut dx = pass.fresh(0);
+        let mut dw = pass.wants(1).then(|| pass.fresh(1));
+        let mut db = pass.wants(2).then(|| pass.fresh(2));
         cpu::layer_norm_backward(
             (x.data, &x.view()?),
             Some(&weight),

@@ -17,18 +17,7 @@ use crate::error::Result;
 const OP: &str = "linear";
 
 /// The function that [`linear_with`] applies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// x
-    #[default]
-    None,
-    /// max(x, 0)
-    Relu,
-    /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))), as `Tensor::gelu`.
-    Gelu,
-    /// x / (1 + e⁻ˣ), as `Tensor::silu`.
-    Silu,
-}
+pub use candle_mps_cpu::matmul::Activation;
 
 /// A fully connected layer: y = x · weightᵀ + bias.
 ///
@@ -79,8 +68,7 @@ pub fn linear_with(
     if !runs_here(x) {
         return Ok(composed(x, weight, bias, activation)?);
     }
-    let tensors: Vec<&Tensor> = operands.iter().map(|(_, tensor)| *tensor).collect();
-    apply(Linear { activation }, shape, &tensors)
+    apply(Linear { activation }, shape, &operands)
 }
 
 /// The shape of x · weightᵀ + bias, if the operands go together. `x` is no scalar.
@@ -165,18 +153,12 @@ impl Op for Linear {
                 out,
             )?)
         };
-        let activation = match self.activation {
-            Activation::None => cpu::Activation::None,
-            Activation::Relu => cpu::Activation::Relu,
-            Activation::Gelu => cpu::Activation::Gelu,
-            Activation::Silu => cpu::Activation::Silu,
-        };
         if !keep || matches!(self.activation, Activation::None | Activation::Relu) {
-            product(activation, out)?;
+            product(self.activation, out)?;
             return Ok(None);
         }
         let mut z = vector(out.len());
-        product(cpu::Activation::None, &mut z)?;
+        product(Activation::None, &mut z)?;
         gate(&z, |z, one| match self.activation {
             Activation::Silu => swiglu::swiglu(z, one, out),
             _ => geglu::geglu(z, one, geglu::Gelu::Tanh, out),
@@ -188,7 +170,6 @@ impl Op for Linear {
         let [x, weight, ..] = pass.arguments else {
             return Ok(vec![]);
         };
-        let (inner, out) = (weight.dims()[1], weight.dims()[0]);
         let u = self.before_activation(pass)?;
         let contiguous = Layout::contiguous(pass.gradient.layout.shape());
         let (u, u_layout) = match &u {
@@ -196,25 +177,24 @@ impl Op for Linear {
             None => (pass.gradient.data, pass.gradient.layout),
         };
         let plain = cpu::Options::default();
-        let wanted = |at: usize| pass.wanted.get(at).is_some_and(|wanted| *wanted);
         let mut answer = vec![None, None, None];
-        if wanted(0) {
-            let mut dx = vector(x.layout.shape().elem_count());
+        if pass.wants(0) {
+            let mut dx = pass.fresh(0);
             let u_matrices = matrices(u_layout);
             let u = (u, &view(&u_matrices)?);
             cpu::matmul(u, (weight.data, &weight.view()?), &plain, &mut dx)?;
             answer[0] = Some(dx);
         }
         let (u, u_rows) = rows(u, u_layout)?;
-        if wanted(1) {
-            let mut dw = vector(out * inner);
+        if pass.wants(1) {
+            let mut dw = pass.fresh(1);
             let (x, x_rows) = rows(x.data, x.layout)?;
             let turned = u_rows.transpose(0, 1)?;
             let u = (&*u, &view(&turned)?);
             cpu::matmul(u, (&x, &view(&x_rows)?), &plain, &mut dw)?;
             answer[1] = Some(dw);
         }
-        if wanted(2) {
+        if pass.wants(2) {
             answer[2] = Some(column_sums(&u, &u_rows)?);
         }
         Ok(answer)

@@ -7,7 +7,6 @@
 //! of dx.
 
 use candle_core::{Shape, Tensor};
-use candle_mps_cpu::memory::vector;
 use candle_mps_cpu::{lora as cpu, matmul};
 
 use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
@@ -34,14 +33,15 @@ use crate::error::Result;
 /// ```
 pub fn lora_delta(x: &Tensor, a: &Tensor, b: &Tensor, scaling: f64) -> Result<Tensor> {
     const OP: &str = Lora::<false>::NAME;
-    fused::check(OP, &[("x", x), ("a", a), ("b", b)])?;
+    let operands = [("x", x), ("a", a), ("b", b)];
+    fused::check(OP, &operands)?;
     check_rank(OP, "x", x.shape(), 1)?;
     let out = check_factors(OP, x, a, b)?;
     if !runs_here(x) {
         return Ok(composed(x, None, a, b, scaling)?);
     }
     let shape = Shape::from([&x.dims()[..x.rank() - 1], &[out]].concat());
-    apply(Lora::<false> { scaling }, shape, &[x, a, b])
+    apply(Lora::<false> { scaling }, shape, &operands)
 }
 
 /// A linear layer with a low-rank correction: x · wᵀ + bias + scaling · (x · a) · b.
@@ -91,8 +91,7 @@ pub fn lora(
     if !runs_here(x) {
         return Ok(composed(x, Some((w, bias)), a, b, scaling)?);
     }
-    let tensors: Vec<&Tensor> = operands.iter().map(|(_, tensor)| *tensor).collect();
-    apply(Lora::<true> { scaling }, shape, &tensors)
+    apply(Lora::<true> { scaling }, shape, &operands)
 }
 
 /// Refuses factors that do not go together. The number of columns of the result.
@@ -179,11 +178,7 @@ impl<const FULL: bool> Op for Lora<FULL> {
         let [x, a, b, base @ ..] = pass.arguments else {
             return Ok(vec![]);
         };
-        let gradient = |at: usize| {
-            let wanted = pass.wanted.get(at).is_some_and(|wanted| *wanted);
-            let count = |argument: &Operand<T>| argument.layout.shape().elem_count();
-            wanted.then(|| vector(count(&pass.arguments[at])))
-        };
+        let gradient = |at: usize| pass.wants(at).then(|| pass.fresh(at));
         let (mut dx, mut da, mut db, mut dw) = (gradient(0), gradient(1), gradient(2), gradient(3));
         let (x, x_layout) = rows(x.data, x.layout)?;
         let (g, g_layout) = rows(pass.gradient.data, pass.gradient.layout)?;
@@ -217,8 +212,7 @@ impl<const FULL: bool> Op for Lora<FULL> {
             let (g, x) = ((&*g, &view(&turned)?), (&*x, &view(&x_layout)?));
             matmul::matmul(g, x, &matmul::Options::default(), dw)?;
         }
-        let bias = pass.wanted.get(4).is_some_and(|wanted| *wanted);
-        let dbias = bias.then(|| column_sums(&g, &g_layout)).transpose()?;
-        Ok(vec![dx, da, db, dw, dbias])
+        let dbias = pass.wants(4).then(|| column_sums(&g, &g_layout));
+        Ok(vec![dx, da, db, dw, dbias.transpose()?])
     }
 }

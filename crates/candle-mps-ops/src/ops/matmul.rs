@@ -34,14 +34,15 @@ const OP: &str = "matmul";
 /// # Ok::<(), candle_mps_ops::Error>(())
 /// ```
 pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    fused::check(OP, &[("a", a), ("b", b)])?;
+    let operands = [("a", a), ("b", b)];
+    fused::check(OP, &operands)?;
     check_rank(OP, "a", a.shape(), 2)?;
     check_rank(OP, "b", b.shape(), 2)?;
     let shape = product_shape(a, b)?;
     if !runs_here(a) {
         return Ok(composed(a, b, &shape)?);
     }
-    apply(Matmul, shape, &[a, b])
+    apply(Matmul, shape, &operands)
 }
 
 fn product_shape(a: &Tensor, b: &Tensor) -> Result<Shape> {
@@ -137,8 +138,8 @@ impl Op for Matmul {
         let da = || summed((g.data, g.layout), (b.data, &turned(b.layout)?), a.dims());
         let db = || summed((a.data, &turned(a.layout)?), (g.data, g.layout), b.dims());
         Ok(vec![
-            pass.wanted[0].then(da).transpose()?,
-            pass.wanted[1].then(db).transpose()?,
+            pass.wants(0).then(da).transpose()?,
+            pass.wants(1).then(db).transpose()?,
         ])
     }
 }

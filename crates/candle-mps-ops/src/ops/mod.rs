@@ -103,19 +103,6 @@ fn check_last(op: &'static str, x: &Tensor, operand: &'static str, vector: &Tens
     Ok(())
 }
 
-/// Refuses what cannot be added to a mean of squares.
-fn check_eps(op: &'static str, eps: f64) -> Result<()> {
-    if eps >= 0. {
-        return Ok(());
-    }
-    Err(Error::Cpu(candle_mps_cpu::Error::Option {
-        op,
-        argument: "eps",
-        got: eps,
-        remedy: "pass 0 or a small positive number",
-    }))
-}
-
 /// The answer of an op that was applied to a tensor of the CPU without asking its function.
 fn not_on_cpu<T>(op: &'static str, operand: &'static str) -> candle_core::Result<T> {
     Err(Error::NotOnMetal {

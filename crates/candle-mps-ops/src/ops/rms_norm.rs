@@ -5,12 +5,11 @@
 //! statistics are computed again, which costs less than keeping them.
 
 use candle_core::{D, DType, Tensor};
-use candle_mps_cpu::memory::vector;
 use candle_mps_cpu::rms_norm as cpu;
 
 use super::fused::{self, Kept, Op, Pass, apply, runs_here};
 use super::operand::{Float, Operand};
-use super::{check_eps, check_last, check_rank};
+use super::{check_last, check_rank};
 use crate::error::Result;
 
 const OP: &str = "rms_norm";
@@ -60,12 +59,11 @@ fn run(x: &Tensor, weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     if let Some(weight) = weight {
         check_last(OP, x, "weight", weight)?;
     }
-    check_eps(OP, eps)?;
+    candle_mps_cpu::check_eps(OP, eps)?;
     if !runs_here(x) {
         return Ok(composed(x, weight, eps)?);
     }
-    let tensors: Vec<&Tensor> = operands.iter().map(|(_, tensor)| *tensor).collect();
-    apply(RmsNorm { eps }, x.shape().clone(), &tensors)
+    apply(RmsNorm { eps }, x.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward. f16 and bf16 are normalised in f32.
@@ -110,12 +108,8 @@ impl Op for RmsNorm {
             return Ok(vec![]);
         };
         let weight = rest.first().map(Operand::elements).transpose()?;
-        let mut dx = vector(x.layout.shape().elem_count());
-        let wanted = pass.wanted.get(1).is_some_and(|wanted| *wanted);
-        let mut dw = weight
-            .as_ref()
-            .filter(|_| wanted)
-            .map(|weight| vector(weight.len()));
+        let mut dx = pass.fresh(0);
+        let mut dw = pass.wants(1).then(|| pass.fresh(1));
         cpu::rms_norm_backward(
             (x.data, &x.view()?),
             weight.as_deref(),

@@ -111,7 +111,8 @@ fn run(rope: Rope, positions: usize, x: &Tensor, cos: &Tensor, sin: &Tensor) -> 
     if !runs_here(x) || cos.track_op() || sin.track_op() {
         return Ok(composed(rope.pairs, x, &cos, &sin)?);
     }
-    apply(rope, x.shape().clone(), &[x, &cos, &sin])
+    let operands = [("x", x), ("cos", &cos), ("sin", &sin)];
+    apply(rope, x.shape().clone(), &operands)
 }
 
 /// `cos` or `sin` as a view with the dimensions of `x`, the last one halved.
@@ -204,7 +205,7 @@ impl Op for Rope {
         let [_, cos, sin] = pass.arguments else {
             return Ok(vec![]);
         };
-        let mut dx = candle_mps_cpu::memory::vector(pass.result.layout.shape().elem_count());
+        let mut dx = pass.fresh(0);
         let (g, cos, sin) = (pass.gradient.pair()?, cos.pair()?, sin.pair()?);
         cpu::rope_backward(
             (g.0, &g.1),

@@ -68,7 +68,8 @@ fn run<const LOG: bool>(
     op: impl Fn(usize) -> Softmax<LOG>,
 ) -> Result<Tensor> {
     let name = Softmax::<LOG>::NAME;
-    fused::check(name, &[("x", x)])?;
+    let operands = [("x", x)];
+    fused::check(name, &operands)?;
     let dim = dim.to_index(x.shape(), name).map_err(|source| Error::Dim {
         op: name,
         shape: x.shape().clone(),
@@ -77,11 +78,11 @@ fn run<const LOG: bool>(
     if !runs_here(x) {
         return Ok(composed(x, dim, LOG)?);
     }
-    apply(op(dim), x.shape().clone(), &[x])
+    apply(op(dim), x.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward.
-fn composed(x: &Tensor, dim: usize, log: bool) -> candle_core::Result<Tensor> {
+pub(super) fn composed(x: &Tensor, dim: usize, log: bool) -> candle_core::Result<Tensor> {
     if x.elem_count() == 0 {
         return Ok(x.clone());
     }
@@ -121,7 +122,7 @@ impl<const LOG: bool> Op for Softmax<LOG> {
             cpu::softmax_backward
         };
         let (y, gradient) = (pass.result, pass.gradient);
-        let mut dx = candle_mps_cpu::memory::vector(y.layout.shape().elem_count());
+        let mut dx = pass.fresh(0);
         let y = (y.data, &y.view()?);
         kernel(y, (gradient.data, &gradient.view()?), self.0, 1., &mut dx)?;
         Ok(vec![Some(dx)])

@@ -5,7 +5,6 @@
 //! d up = g · silu(gate), in one pass over both.
 
 use candle_core::Tensor;
-use candle_mps_cpu::memory::vector;
 use candle_mps_cpu::swiglu as cpu;
 
 use super::fused::{self, Kept, Op, Pass, apply, runs_here};
@@ -36,7 +35,7 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     if !runs_here(gate) {
         return Ok(composed(gate, up)?);
     }
-    apply(SwiGlu, gate.shape().clone(), &[gate, up])
+    apply(SwiGlu, gate.shape().clone(), &[("gate", gate), ("up", up)])
 }
 
 /// Refuses a gate and an operand that do not go together.
@@ -82,8 +81,7 @@ impl Op for SwiGlu {
         let [gate, up] = pass.arguments else {
             return Ok(vec![]);
         };
-        let count = gate.layout.shape().elem_count();
-        let (mut to_gate, mut to_up) = (vector(count), vector(count));
+        let (mut to_gate, mut to_up) = (pass.fresh(0), pass.fresh(1));
         let (gate, up, g) = (gate.pair()?, up.pair()?, pass.gradient.pair()?);
         let out = (&mut to_gate[..], &mut to_up[..]);
         cpu::swiglu_backward((gate.0, &gate.1), (up.0, &up.1), (g.0, &g.1), out)?;

@@ -5,52 +5,27 @@
 #![allow(dead_code)]
 
 use candle_core::{DType, Device, Result, Tensor, Var};
+pub use candle_mps_seeds::Random;
 
 /// Runs `body` with a generator, and prints how to repeat the run if it fails.
 pub fn seeded(test: &str, body: impl FnOnce(&mut Random)) {
-    let seed = match std::env::var("SEED") {
-        Ok(seed) => seed.parse().expect("SEED is a number"),
-        Err(_) => 20_240_229,
-    };
-    println!("seed {seed}; to repeat: SEED={seed} cargo test -p candle-mps-ops -- {test}");
-    body(&mut Random(seed));
+    candle_mps_seeds::seeded("cargo test -p candle-mps-ops", test, body);
 }
 
-/// SplitMix64: small, and the same everywhere.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    pub fn between(&mut self, first: usize, last: usize) -> usize {
-        first + self.below(last - first + 1)
-    }
-
-    pub fn chance(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
-    /// Uniform between -1 and 1.
-    pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    }
-
+/// Operands out of a generator.
+pub trait Operands {
     /// A contiguous tensor of elements between -2 and 2, in f64 but rounded to `dtype`.
-    pub fn tensor(&mut self, shape: &[usize], dtype: DType) -> Tensor {
+    fn tensor(&mut self, shape: &[usize], dtype: DType) -> Tensor;
+
+    /// Dimensions in front of those that an op wants: none, one or two.
+    fn front(&mut self) -> Vec<usize>;
+
+    /// How to get at a tensor of this shape as a view of another.
+    fn view(&mut self, shape: &[usize]) -> View;
+}
+
+impl Operands for Random {
+    fn tensor(&mut self, shape: &[usize], dtype: DType) -> Tensor {
         let data: Vec<f64> = (0..shape.iter().product())
             .map(|_| 2. * self.unit())
             .collect();
@@ -62,13 +37,11 @@ impl Random {
             .unwrap()
     }
 
-    /// Dimensions in front of those that an op wants: none, one or two.
-    pub fn front(&mut self) -> Vec<usize> {
+    fn front(&mut self) -> Vec<usize> {
         (0..self.below(3)).map(|_| self.between(1, 4)).collect()
     }
 
-    /// How to get at a tensor of this shape as a view of another.
-    pub fn view(&mut self, shape: &[usize]) -> View {
+    fn view(&mut self, shape: &[usize]) -> View {
         let rank = shape.len();
         let mut order: Vec<usize> = (0..rank).collect();
         if rank > 1 && self.chance() {

@@ -3,51 +3,13 @@
 // Each test file compiles this for itself and uses its part.
 #![allow(dead_code)]
 
+pub use candle_mps_seeds::Random;
 use half::f16;
 use safe_mps::{Buffer, DataType, Device, Element, Matrix, MatrixDescriptor, Storage};
 
 /// Runs `body` with a generator, and prints how to repeat the run if it fails.
 pub fn seeded(test: &str, body: impl FnOnce(&mut Random)) {
-    let seed = match std::env::var("SEED") {
-        Ok(seed) => seed.parse().expect("SEED is a number"),
-        Err(_) => 20_240_229,
-    };
-    println!("seed {seed}; to repeat: SEED={seed} cargo xtask test sim -- {test}");
-    body(&mut Random(seed));
-}
-
-/// SplitMix64: small, and the same everywhere.
-pub struct Random(u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    pub fn between(&mut self, first: usize, last: usize) -> usize {
-        first + self.below(last - first + 1)
-    }
-
-    pub fn chance(&mut self) -> bool {
-        self.next() & 1 == 1
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
-    /// Uniform between -1 and 1.
-    pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    }
+    candle_mps_seeds::seeded("cargo xtask test sim", test, body);
 }
 
 /// A matrix with its elements as the GPU sees them, row by row, in f64.

@@ -7,6 +7,7 @@ mod cpu;
 mod doctor;
 mod metal;
 mod patch;
+mod results;
 mod system;
 mod text;
 

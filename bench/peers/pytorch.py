@@ -1,22 +1,10 @@
-"""PyTorch as a peer: a worker that times one op at a time, asked and answered in JSON lines.
+"""PyTorch as a peer of `candle-mps bench`. How it is asked and timed: worker.py."""
 
-A request names an op, its sizes, its element type and how many calls to time:
-
-    {"op": "softmax", "sizes": [128, 1024], "dtype": "f32", "calls": 20}
-
-and the answer has the seconds of each call, every one of them finished inside its timed region:
-
-    {"seconds": [...], "cpu_seconds": 0.01}
-
-An op or a type that the worker does not know is answered with {"error": "..."}. The first line it
-prints by itself says what it is: {"peer": "PyTorch", "version": "...", "threads": 2}.
-"""
-
-import json
 import sys
-import time
 
 import torch
+
+from worker import Call, Lacks, serve
 
 TYPES = {
     "f32": torch.float32,
@@ -27,88 +15,103 @@ TYPES = {
 
 
 def random(dtype, *sizes):
-    return (torch.rand(sizes, dtype=torch.float32) - 0.5).to(dtype)
+    return (torch.rand(sizes, dtype=torch.float32) * 2 - 1).to(dtype)
 
 
-# Each function takes an element type and sizes and gives a call and the tensors that it depends on.
+def factor(dtype, *sizes, inner):
+    """Leaves the size of what it multiplies as it is."""
+    return (random(torch.float32, *sizes) * (3 / inner) ** 0.5).to(dtype)
+
+
+# Each function takes an element type and sizes and gives a function, its operands, and how many of them
+# want a gradient. The first operand is the one that a chain replaces.
 
 
 def softmax(dtype, rows, width):
-    x = random(dtype, rows, width)
-    return lambda: torch.softmax(x, -1), [x]
+    return lambda x: torch.softmax(x, -1), [random(dtype, rows, width)], 1
 
 
 def log_softmax(dtype, rows, width):
-    x = random(dtype, rows, width)
-    return lambda: torch.log_softmax(x, -1), [x]
+    return lambda x: torch.log_softmax(x, -1), [random(dtype, rows, width)], 1
 
 
 def rms_norm(dtype, rows, width):
-    x, weight = random(dtype, rows, width), random(dtype, width)
-    return lambda: torch.nn.functional.rms_norm(x, (width,), weight, 1e-5), [x, weight]
+    run = torch.nn.functional.rms_norm
+    operands = [random(dtype, rows, width), random(dtype, width)]
+    return lambda x, weight: run(x, (width,), weight, 1e-5), operands, 2
 
 
 def layer_norm(dtype, rows, width):
-    x, weight, bias = random(dtype, rows, width), random(dtype, width), random(dtype, width)
     run = torch.nn.functional.layer_norm
-    return lambda: run(x, (width,), weight, bias, 1e-5), [x, weight, bias]
+    operands = [random(dtype, rows, width), random(dtype, width), random(dtype, width)]
+    return lambda x, weight, bias: run(x, (width,), weight, bias, 1e-5), operands, 3
 
 
 def gated(activation):
     def make(dtype, rows, width):
-        gate, up = random(dtype, rows, width), random(dtype, rows, width)
-        return lambda: activation(gate) * up, [gate, up]
+        operands = [random(dtype, rows, width), random(dtype, rows, width)]
+        return lambda gate, up: activation(gate) * up, operands, 2
 
     return make
 
 
 def cross_entropy(dtype, rows, width):
-    logits = random(dtype, rows, width)
     targets = torch.randint(width, (rows,))
-    return lambda: torch.nn.functional.cross_entropy(logits, targets), [logits]
+    run = torch.nn.functional.cross_entropy
+    return lambda logits: run(logits, targets), [random(dtype, rows, width)], 1
 
 
-def matmul(dtype, m, n, k):
-    a, b = random(dtype, m, k), random(dtype, k, n)
-    return lambda: a @ b, [a, b]
+def matmul(dtype, *sizes):
+    *batch, m, k, n = sizes
+    return torch.matmul, [random(dtype, *batch, m, k), factor(dtype, *batch, k, n, inner=k)], 2
 
 
-def batched_matmul(dtype, batch, m, n, k):
-    a, b = random(dtype, batch, m, k), random(dtype, batch, k, n)
-    return lambda: torch.bmm(a, b), [a, b]
-
-
-def linear(dtype, rows, inner, outer):
-    x, w = random(dtype, rows, inner), random(dtype, outer, inner)
-    return lambda: torch.nn.functional.linear(x, w), [x, w]
+def linear(dtype, rows, inner, out):
+    operands = [random(dtype, rows, inner), factor(dtype, out, inner, inner=inner)]
+    return torch.nn.functional.linear, operands, 2
 
 
 def lora_delta(dtype, rows, width, rank):
-    x, a, b = random(dtype, rows, width), random(dtype, width, rank), random(dtype, rank, width)
-    return lambda: ((x @ a) @ b) * 0.5, [x, a, b]
+    a, b = factor(dtype, width, rank, inner=width), factor(dtype, rank, width, inner=rank) / 2
+    return lambda x, a, b: ((x @ a) @ b) * 2, [random(dtype, rows, width), a, b], 3
 
 
-def lora_full(dtype, rows, width, rank):
+def lora_with(base):
     """The base weight is frozen."""
-    x, w = random(dtype, rows, width), random(dtype, width, width)
-    a, b = random(dtype, width, rank), random(dtype, rank, width)
-    return lambda: torch.add(x @ w, (x @ a) @ b, alpha=0.5), [x, a, b]
 
-
-def attention(causal):
-    def make(dtype, batch, heads, length, width):
-        q, k, v = (random(dtype, batch, heads, length, width) for _ in range(3))
-        run = torch.nn.functional.scaled_dot_product_attention
-        return lambda: run(q, k, v, is_causal=causal), [q, k, v]
+    def make(dtype, rows, width, rank):
+        w = factor(dtype, width, width, inner=width) / 2
+        a, b = factor(dtype, width, rank, inner=width) / 2, factor(dtype, rank, width, inner=rank) / 2
+        run = lambda x, a, b, w: torch.add(base(x, w), (x @ a) @ b, alpha=2)
+        return run, [random(dtype, rows, width), a, b, w], 3
 
     return make
 
 
-def adamw(dtype, count):
-    parameter = torch.nn.Parameter(random(dtype, count))
-    parameter.grad = random(dtype, count)
-    optimizer = torch.optim.AdamW([parameter], lr=1e-3, fused=True)
-    return optimizer.step, []
+def attention(causal):
+    def make(dtype, *sizes):
+        run = torch.nn.functional.scaled_dot_product_attention
+        operands = [random(dtype, *sizes) for _ in range(3)]
+        return lambda q, k, v: run(q, k, v, is_causal=causal), operands, 3
+
+    return make
+
+
+def rope(dtype, batch, heads, length, width):
+    """Composed, as models of transformers do."""
+    angles = random(dtype, length, width // 2).repeat(1, 2)
+
+    def run(x, cos, sin):
+        first, second = x.chunk(2, -1)
+        return x * cos + torch.cat([-second, first], -1) * sin
+
+    return run, [random(dtype, batch, heads, length, width), angles.cos(), angles.sin()], 1
+
+
+def adamw(dtype, rows, width):
+    parameter = torch.nn.Parameter(random(dtype, rows, width))
+    parameter.grad = random(dtype, rows, width)
+    return torch.optim.AdamW([parameter], lr=1e-3, fused=True).step
 
 
 class Llama:
@@ -166,51 +169,28 @@ class Llama:
 
 
 def llama_forward(dtype, *sizes):
-    return torch.no_grad()(Llama(dtype, *sizes).forward), []
+    return torch.inference_mode()(Llama(dtype, *sizes).forward)
 
 
 def llama_backward(dtype, *sizes):
     model = Llama(dtype, *sizes)
     loss, wanted = model.loss(), model.parameters()
-    return lambda: torch.autograd.grad(loss, wanted, retain_graph=True), []
-
-
-def llama_optimizer(model):
-    return torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-
-def llama_adamw(dtype, *sizes):
-    model = Llama(dtype, *sizes)
-    model.loss().backward()
-    return llama_optimizer(model).step, []
+    return lambda: torch.autograd.grad(loss, wanted, retain_graph=True)
 
 
 def llama_step(dtype, *sizes):
     model = Llama(dtype, *sizes)
-    optimizer = llama_optimizer(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step():
         optimizer.zero_grad()
         model.loss().backward()
         optimizer.step()
 
-    return step, []
+    return step
 
 
-def backward(make):
-    """The backward alone, from ones: the graph stands, and gradients start from nothing at each call."""
-
-    def made(dtype, *sizes):
-        call, wanted = make(dtype, *sizes)
-        for tensor in wanted:
-            tensor.requires_grad_()
-        y, grad = call(), torch.autograd.grad
-        return lambda: grad(y, wanted, torch.ones_like(y), retain_graph=True), []
-
-    return made
-
-
-FORWARD = {
+FUNCTIONS = {
     "softmax": softmax,
     "log_softmax": log_softmax,
     "rms_norm": rms_norm,
@@ -218,71 +198,48 @@ FORWARD = {
     "swiglu": gated(torch.nn.functional.silu),
     "geglu": gated(lambda x: torch.nn.functional.gelu(x, approximate="tanh")),
     "cross_entropy": cross_entropy,
+    "rope": rope,
     "matmul": matmul,
-    "batched_matmul": batched_matmul,
     "linear": linear,
     "lora_delta": lora_delta,
-    "lora_full": lora_full,
+    "lora": lora_with(torch.matmul),
+    "lora_linear": lora_with(torch.nn.functional.linear),
     "attention": attention(False),
     "attention_causal": attention(True),
 }
 
 OTHERS = {
-    "adamw": adamw,
-    "llama_forward": llama_forward,
-    "llama_backward": llama_backward,
-    "llama_adamw": llama_adamw,
-    "llama_step": llama_step,
+    ("adamw", "step"): adamw,
+    ("llama", "forward"): llama_forward,
+    ("llama", "backward"): llama_backward,
+    ("llama", "step"): llama_step,
 }
 
-OPS = FORWARD | {f"{op}_backward": backward(make) for op, make in FORWARD.items()} | OTHERS
+
+def finish(result):
+    """Nothing is put off on the CPU."""
 
 
-def timed(request, made):
-    """The seconds of each call. The op is made once per set of sizes and warmed up."""
-    key = (request["op"], tuple(request["sizes"]), request["dtype"])
-    if key not in made:
-        made.clear()
-        make = OPS[request["op"]]
-        made[key], _ = make(TYPES[request["dtype"]], *request["sizes"])
-        made[key]()
-    call, seconds, cpu = made[key], [], time.process_time()
-    call()
-    # Results are kept out of the timed region, like a caller who drops them later.
-    for _ in range(request["calls"]):
-        start = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - start)
-        del result
-    cpu = time.process_time() - cpu
-    rest()
-    return {"seconds": seconds, "cpu_seconds": cpu}
-
-
-def rest():
-    """Waits until the threads of the pool sleep: until then they spin, at the cost of the next peer."""
-    while True:
-        before = time.process_time()
-        time.sleep(0.002)
-        if time.process_time() - before < 0.0005:
-            return
-
-
-def main():
-    if len(sys.argv) > 1:
-        torch.set_num_threads(int(sys.argv[1]))
-    torch.manual_seed(0)
-    told = {"peer": "PyTorch", "version": torch.__version__, "threads": torch.get_num_threads()}
-    print(json.dumps(told), flush=True)
-    made = {}
-    for line in sys.stdin:
-        try:
-            request = json.loads(line)
-            answer = timed(request, made)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+def make(question):
+    op, which, dtype, sizes = (question[name] for name in ("op", "pass", "dtype", "sizes"))
+    if dtype == "f16" and op in ("matmul", "linear"):
+        raise Lacks("f16 products, which are emulated there at seconds a call")
+    if (op, which) in OTHERS:
+        return Call(OTHERS[op, which](TYPES[dtype], *sizes), [], finish)
+    if op not in FUNCTIONS or which == "step":
+        raise Lacks(f"{op} {which}")
+    run, operands, wanted = FUNCTIONS[op](TYPES[dtype], *sizes)
+    if which == "forward":
+        return Call(run, operands, finish)
+    # The backward alone, from ones: the graph stands, and gradients start from nothing at each call.
+    for operand in operands[:wanted]:
+        operand.requires_grad_()
+    y, grad = run(*operands), torch.autograd.grad
+    return Call(lambda: grad(y, operands[:wanted], torch.ones_like(y), retain_graph=True), [], finish)
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(0)
+    serve(f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads", make)

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cpu;
 mod doctor;
 mod metal;
@@ -51,6 +52,15 @@ enum Command {
     /// Cargo.toml. What is redirected is in docs/patch.md.
     #[command(after_help = format!("{}\n\n{EXIT_STATUS}", patch::EXAMPLES))]
     Patch(patch::Arguments),
+    /// Measure the ops beside Candle, PyTorch and MLX
+    ///
+    /// All sides take turns in one run, each in a process of its own, and every result is there before its
+    /// clock stops. The results are written after every row, and `candle-mps report` makes a page of them.
+    #[command(after_help = format!("{}\n\n{}", bench::EXAMPLES, bench::EXIT_STATUS))]
+    Bench(bench::Arguments),
+    /// Take a side in a bench, asked on standard input
+    #[command(hide = true)]
+    Peer { who: bench::worker::Who },
 }
 
 #[derive(Args)]
@@ -75,6 +85,16 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Bench(arguments) => match bench::run(&arguments) {
+            Ok(ok) => status(Ok(()), ok),
+            Err(bench::Error::Output(error)) => status(Err(error), false),
+            Err(error) => {
+                eprintln!("candle-mps: {error}");
+                ExitCode::from(if error.is_usage() { 2 } else { 1 })
+            }
+        },
+        // Its end is that of whoever asks.
+        Command::Peer { who } => status(bench::worker::run(who), true),
     }
 }
 

@@ -3,7 +3,9 @@
 use candle_core::{D, Device, IndexOp, Module, Result, Tensor, Var};
 use candle_mps::ops::{self, AttentionOptions};
 
-use crate::harness::random;
+use super::products::hidden;
+use super::{Side, random};
+use crate::results::Pass;
 
 /// The sizes of a model.
 #[derive(Clone, Copy)]
@@ -19,7 +21,7 @@ pub struct Config {
 
 /// Whose functions a model calls.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Side {
+pub enum Functions {
     /// Candle's fused ops, which have no backward: for inference.
     CandleFused,
     /// Candle's ops that have one: for training.
@@ -27,7 +29,15 @@ pub enum Side {
     Ours,
 }
 
-impl Side {
+impl Functions {
+    pub fn of(side: Side, pass: Pass) -> Self {
+        match (side, pass) {
+            (Side::Ours, _) => Self::Ours,
+            (Side::Candle, Pass::Forward) => Self::CandleFused,
+            (Side::Candle, _) => Self::CandleTrained,
+        }
+    }
+
     fn norm(self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         match self {
             Self::CandleFused => candle_nn::ops::rms_norm(x, weight, 1e-5),
@@ -91,15 +101,6 @@ fn repeated(x: &Tensor, times: usize) -> Result<Tensor> {
     Tensor::cat(&vec![x; times], 2)?.reshape((batch, heads * times, length, size))
 }
 
-/// −∞ where a query must not see a key.
-fn hidden(length: usize) -> Result<Tensor> {
-    let later = (0..length * length).map(|at| match at % length > at / length {
-        true => f32::NEG_INFINITY,
-        false => 0.,
-    });
-    Tensor::from_iter(later, &Device::Cpu)?.reshape((length, length))
-}
-
 struct Layer {
     norms: [Tensor; 2],
     q: Tensor,
@@ -119,6 +120,7 @@ pub struct Llama {
     embedding: Option<Tensor>,
     cos: Tensor,
     sin: Tensor,
+    /// Its parameters, if it is to be trained.
     pub vars: Vec<Var>,
 }
 
@@ -183,33 +185,28 @@ impl Llama {
         })
     }
 
-    /// The parameters of the layers and the last norm.
-    pub fn parameters(&self) -> usize {
-        self.vars.iter().map(|var| var.elem_count()).sum()
-    }
-
     /// Vectors to vectors, [1, length, width].
-    pub fn forward(&self, side: Side, x: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, functions: Functions, x: &Tensor) -> Result<Tensor> {
         let mut cache = vec![None; self.layers.len()];
-        self.layers(side, x, 0, &mut cache, false)
+        self.layers(functions, x, 0, &mut cache, false)
     }
 
     /// The logits of the next word after `words`, which follow those in the cache.
-    pub fn next(&self, side: Side, words: &Tensor, cache: &mut Cache) -> Result<Tensor> {
+    pub fn next(&self, functions: Functions, words: &Tensor, cache: &mut Cache) -> Result<Tensor> {
         let Some(embedding) = &self.embedding else {
             candle_core::bail!("a model without words")
         };
         cache.resize(self.layers.len(), None);
         let before = cache[0].as_ref().map_or(Ok(0), |(k, _)| k.dim(2))?;
         let x = embedding.index_select(words, 0)?.unsqueeze(0)?;
-        let x = self.layers(side, &x, before, cache, true)?;
+        let x = self.layers(functions, &x, before, cache, true)?;
         let last = x.i((.., x.dim(1)? - 1, ..))?.contiguous()?;
-        side.linear(&last, embedding)
+        functions.linear(&last, embedding)
     }
 
     fn layers(
         &self,
-        side: Side,
+        functions: Functions,
         x: &Tensor,
         before: usize,
         cache: &mut Cache,
@@ -226,14 +223,14 @@ impl Llama {
         let sin = self.sin.narrow(0, before, length)?;
         let mut x = x.clone();
         for (layer, cached) in self.layers.iter().zip(cache) {
-            let normed = side.norm(&x, &layer.norms[0])?;
+            let normed = functions.norm(&x, &layer.norms[0])?;
             let heads_of = |weight: &Tensor, heads: usize| {
-                let y = side.linear(&normed, weight)?;
+                let y = functions.linear(&normed, weight)?;
                 y.reshape((batch, length, heads, width / self.config.heads))?
                     .transpose(1, 2)
             };
-            let q = side.rope(&heads_of(&layer.q, heads)?, &cos, &sin)?;
-            let mut k = side.rope(&heads_of(&layer.k, kv_heads)?, &cos, &sin)?;
+            let q = functions.rope(&heads_of(&layer.q, heads)?, &cos, &sin)?;
+            let mut k = functions.rope(&heads_of(&layer.k, kv_heads)?, &cos, &sin)?;
             let mut v = heads_of(&layer.v, kv_heads)?;
             if keep {
                 if let Some((old_k, old_v)) = cached.take() {
@@ -242,16 +239,16 @@ impl Llama {
                 }
                 *cached = Some((k.clone(), v.clone()));
             }
-            let seen = side.attention(&q, &k, &v)?.transpose(1, 2)?;
+            let seen = functions.attention(&q, &k, &v)?.transpose(1, 2)?;
             let seen = seen.reshape((batch, length, width))?;
-            x = (x + side.linear(&seen, &layer.out)?)?;
-            let normed = side.norm(&x, &layer.norms[1])?;
+            x = (x + functions.linear(&seen, &layer.out)?)?;
+            let normed = functions.norm(&x, &layer.norms[1])?;
             let (gate, up) = (
-                side.linear(&normed, &layer.gate)?,
-                side.linear(&normed, &layer.up)?,
+                functions.linear(&normed, &layer.gate)?,
+                functions.linear(&normed, &layer.up)?,
             );
-            x = (x + side.linear(&side.gated(&gate, &up)?, &layer.down)?)?;
+            x = (x + functions.linear(&functions.gated(&gate, &up)?, &layer.down)?)?;
         }
-        side.norm(&x, &self.norm)
+        functions.norm(&x, &self.norm)
     }
 }

@@ -1,0 +1,437 @@
+//! `candle-mps bench`: how fast the ops are beside Candle, PyTorch and MLX, in turns, in one run.
+//!
+//! `plan` says which rows, `peers` who takes part, `turns` how samples are taken and `stats` what they say.
+//! What goes wrong with one peer or one row is noted and the rest goes on; results are written after every
+//! row.
+
+mod limits;
+mod ops;
+mod peers;
+mod plan;
+mod process;
+mod protocol;
+mod python;
+mod stats;
+mod table;
+mod turns;
+pub mod worker;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::peers::Entry;
+use self::plan::Planned;
+use self::process::Process;
+use self::protocol::Question;
+use self::turns::{Effort, Gone, Peer};
+use crate::results::bench::{Bench, Cell, Row};
+use crate::results::{self, BENCH, FOLDER, Machine};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  candle-mps bench                              the usual rows, a minute or two
+  candle-mps bench --ops softmax,lora           only these ops
+  candle-mps bench --against candle,pytorch     only these peers
+  candle-mps bench --shapes mine.toml           rows of one's own; --list shows what can be in them
+  candle-mps bench --install-peers              PyTorch and MLX; says first what is downloaded
+
+Environment:
+  CANDLE_MPS_PYTORCH, CANDLE_MPS_MLX            a Python that has PyTorch, MLX
+  CANDLE_MPS_X86_V4                             this program, built with the feature gemm-x86-v4";
+
+pub const EXIT_STATUS: &str = "\
+Exit status:
+  0  all rows were measured
+  1  something failed on the way; the rest is there, and marked
+  2  the command line or the shapes file was wrong";
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only these ops, separated by commas
+    #[arg(long, value_delimiter = ',', value_name = "OP")]
+    ops: Vec<String>,
+    /// Only these peers, separated by commas; --list shows them
+    #[arg(long, value_delimiter = ',', value_name = "PEER")]
+    against: Vec<String>,
+    /// The rows to measure
+    #[arg(long, value_name = "FILE")]
+    shapes: Option<PathBuf>,
+    /// How long to measure each row
+    #[arg(long, default_value_t = 1.5, value_name = "SECONDS", value_parser = positive)]
+    seconds: f64,
+    /// The folder for the results
+    #[arg(long, default_value = FOLDER, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+    /// Install PyTorch and MLX into a folder of their own, and measure nothing
+    #[arg(long)]
+    install_peers: bool,
+    /// Show the ops, their sizes and the peers, and measure nothing
+    #[arg(long)]
+    list: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=3600.).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds up to 3600 is needed".to_owned()),
+    }
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No op of that name is left.
+    #[error("{0}")]
+    Usage(String),
+    /// The file cannot be read, or is none of shapes.
+    #[error("{}: {why}", path.display())]
+    Shapes { path: PathBuf, why: String },
+    /// Python is not there or too old.
+    #[error("cannot install the peers: {0}")]
+    Install(String),
+    /// Nobody reads.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+impl Error {
+    /// Whether the command line was wrong, rather than the machine.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Usage(_) | Self::Shapes { .. })
+    }
+}
+
+/// Runs it. False if something failed on the way.
+pub fn run(arguments: &Arguments) -> Result<bool, Error> {
+    if arguments.install_peers {
+        return python::install().map_err(Error::Install);
+    }
+    let mut out = anstream::stdout();
+    if arguments.list {
+        list(&mut out)?;
+        return Ok(true);
+    }
+    let (rows, mut problems) = planned(arguments)?;
+    let mut peers = chosen(&arguments.against, &mut problems)?;
+    let mut bench = Bench {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: command(),
+        machine: Machine::of_this_machine(),
+        problems,
+        ..Bench::default()
+    };
+    for peer in &mut peers {
+        peer.start();
+    }
+    bench.peers = peers.iter().map(|peer| peer.entry.column()).collect();
+    bench.limits = limits::measure();
+    if !arguments.json {
+        table::heading(&bench, &mut out)?;
+    }
+    measure(arguments, &rows, &mut peers, &mut bench, &mut out)?;
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &bench).map_err(io::Error::from)?;
+        writeln!(out)?;
+    }
+    for problem in &bench.problems {
+        eprintln!("candle-mps: {problem}");
+    }
+    Ok(bench.problems.is_empty())
+}
+
+fn measure(
+    arguments: &Arguments,
+    rows: &[Planned],
+    peers: &mut [Seat],
+    bench: &mut Bench,
+    out: &mut impl Write,
+) -> Result<(), Error> {
+    let mut random = fastrand::Rng::with_seed(0);
+    let effort = Effort::new(Duration::from_secs_f64(arguments.seconds));
+    let progress = progress(rows.len());
+    let mut writes = Writes::new(&arguments.out);
+    for planned in rows {
+        progress.set_message(format!("{} {}", planned.op, planned.shape()));
+        let (mut cells, gone) = {
+            let mut at_table: Vec<_> = peers.iter_mut().map(Seat::peer).collect();
+            turns::row(&mut at_table, &question(planned), effort, &mut random)
+        };
+        for (at, why) in gone {
+            let id = peers[at].entry.id;
+            let name = format!("{} {}", planned.op, planned.shape());
+            bench.problems.push(format!("{id} in {name}: {why}"));
+            if let Some(given_up) = peers[at].restart() {
+                bench.problems.push(format!("{id}: {given_up}"));
+                bench.peers[at] = peers[at].entry.column();
+            }
+        }
+        let row = Row {
+            op: planned.op.clone(),
+            pass: planned.pass,
+            shape: planned.shape(),
+            dtype: planned.dtype.clone(),
+            regime: planned.regime,
+            device: "cpu".to_owned(),
+            bytes: planned.bytes,
+            flops: planned.flops,
+            cells: Vec::new(),
+        };
+        for (cell, peer) in cells.iter_mut().zip(&bench.peers) {
+            match cell {
+                Cell::None => *cell = committed(&row, &peer.id),
+                Cell::Failed { why } if !bench.problems.iter().any(|it| it.ends_with(&*why)) => {
+                    bench
+                        .problems
+                        .push(format!("{} in {}: {why}", peer.id, row.name()));
+                }
+                Cell::Unfinished { why } => {
+                    bench
+                        .problems
+                        .push(format!("{} in {}: {why}", peer.id, row.name()));
+                }
+                _ => {}
+            }
+        }
+        let row = Row { cells, ..row };
+        if !arguments.json {
+            progress.suspend(|| table::line(&row, bench, out))?;
+        }
+        bench.rows.push(row);
+        writes.all(bench);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    bench.finished = true;
+    writes.all(bench);
+    if let (Some(path), false) = (&writes.done, arguments.json) {
+        writeln!(
+            out,
+            "\nresults: {}; `candle-mps report` makes a page of them",
+            path.display()
+        )?;
+    }
+    Ok(())
+}
+
+fn question(planned: &Planned) -> Question {
+    Question {
+        op: planned.op.clone(),
+        pass: planned.pass,
+        sizes: planned.sizes.clone(),
+        dtype: planned.dtype.clone(),
+        regime: planned.regime,
+        results: 1,
+    }
+}
+
+/// The rows that are wanted, and what was wrong with others.
+fn planned(arguments: &Arguments) -> Result<(Vec<Planned>, Vec<String>), Error> {
+    let (mut rows, mut problems) = match &arguments.shapes {
+        None => plan::read(plan::USUAL).map_err(Error::Usage)?,
+        Some(path) => {
+            let failed = |why: String| Error::Shapes {
+                path: path.clone(),
+                why,
+            };
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            let (rows, problems) = plan::read(&text).map_err(failed)?;
+            let named = |problem| format!("{}: {problem}", path.display());
+            (rows, problems.into_iter().map(named).collect())
+        }
+    };
+    for op in &arguments.ops {
+        if let Err(unknown) = plan::known(op) {
+            problems.push(unknown);
+        } else if !rows.iter().any(|row| row.op == *op) {
+            problems.push(format!("the shapes have no row of {op}"));
+        }
+    }
+    if !arguments.ops.is_empty() {
+        rows.retain(|row| arguments.ops.contains(&row.op));
+    }
+    if rows.is_empty() {
+        problems.push("nothing is left to measure".to_owned());
+        return Err(Error::Usage(problems.join("\n")));
+    }
+    Ok((rows, problems))
+}
+
+/// Ours and the peers that are wanted.
+fn chosen(against: &[String], problems: &mut Vec<String>) -> Result<Vec<Seat>, Error> {
+    let all = peers::all();
+    for name in against {
+        if !all.iter().any(|entry| entry.id == name) {
+            let names: Vec<_> = all.iter().map(|entry| entry.id).collect();
+            problems.push(format!(
+                "there is no peer {name}; there are {}",
+                names.join(", ")
+            ));
+        }
+    }
+    let wanted = |entry: &Entry| match against {
+        [] => entry.usual,
+        _ => entry.id == "ours" || against.iter().any(|name| entry.id == name),
+    };
+    let seats: Vec<_> = all.into_iter().filter(wanted).map(Seat::new).collect();
+    if seats.len() < 2 && !against.is_empty() && against != ["ours"] {
+        return Err(Error::Usage(problems.join("\n")));
+    }
+    Ok(seats)
+}
+
+/// A peer and its process, if it has one.
+struct Seat {
+    entry: Entry,
+    process: Option<Process>,
+    /// How often it has ended.
+    ends: usize,
+}
+
+/// How often a peer may end before it is given up.
+const ENDS: usize = 2;
+
+impl Seat {
+    fn new(entry: Entry) -> Self {
+        Self {
+            entry,
+            process: None,
+            ends: 0,
+        }
+    }
+
+    fn peer(&mut self) -> Option<&mut dyn Peer> {
+        self.process
+            .as_mut()
+            .map(|process| process as &mut dyn Peer)
+    }
+
+    fn start(&mut self) {
+        let Ok(program) = &self.entry.program else {
+            return;
+        };
+        match Process::start(program) {
+            Ok(process) => {
+                self.entry.title.clone_from(&process.title);
+                self.process = Some(process);
+            }
+            Err(Gone(why)) => self.entry.program = Err(why),
+        }
+    }
+
+    /// Starts it anew for the next row, or says that it is given up.
+    fn restart(&mut self) -> Option<String> {
+        self.process = None;
+        self.ends += 1;
+        if self.ends >= ENDS {
+            let why = format!("it ended {ENDS} times and is left out from here on");
+            self.entry.program = Err(why.clone());
+            return Some(why);
+        }
+        self.start();
+        self.entry.program.as_ref().err().cloned()
+    }
+}
+
+/// Keeps the file of results up to date; says once that it cannot.
+struct Writes<'a> {
+    folder: &'a Path,
+    done: Option<PathBuf>,
+    failed: bool,
+}
+
+impl<'a> Writes<'a> {
+    fn new(folder: &'a Path) -> Self {
+        Self {
+            folder,
+            done: None,
+            failed: false,
+        }
+    }
+
+    fn all(&mut self, bench: &mut Bench) {
+        match results::write_json(self.folder, BENCH, bench) {
+            Ok(path) => self.done = Some(path),
+            Err(error) if !self.failed => {
+                self.failed = true;
+                self.done = None;
+                bench
+                    .problems
+                    .push(format!("the results are not kept: {error}"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The results of the project's machine, which stand where a peer is not installed.
+const COMMITTED: &str = include_str!("../../bench/results/bench.json");
+
+fn committed(row: &Row, peer: &str) -> Cell {
+    use std::sync::LazyLock;
+    static BENCH: LazyLock<Option<Bench>> = LazyLock::new(|| serde_json::from_str(COMMITTED).ok());
+    // Candle is in this program: without it, there is nothing to show.
+    if !python::PEERS.iter().any(|it| it.id == peer) {
+        return Cell::None;
+    }
+    let found = BENCH.as_ref().and_then(|bench| {
+        let column = bench.peers.iter().position(|it| it.id == peer)?;
+        let same = bench.rows.iter().find(|it| {
+            (&it.op, it.pass, &it.shape, &it.dtype, it.regime)
+                == (&row.op, row.pass, &row.shape, &row.dtype, row.regime)
+        });
+        same?.cells.get(column)?.times().cloned()
+    });
+    found.map_or(Cell::None, Cell::AnotherRun)
+}
+
+fn list(out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "ops, their sizes and passes:")?;
+    for op in ops::all() {
+        let passes: Vec<_> = op.passes.iter().map(ToString::to_string).collect();
+        let chain = if op.chains { ", chain" } else { "" };
+        writeln!(
+            out,
+            "  {:<17} {:<32} {}{chain}",
+            op.name,
+            op.sizes.join(" or "),
+            passes.join(", ")
+        )?;
+    }
+    writeln!(out, "\npeers:")?;
+    for entry in peers::all() {
+        let usual = if entry.usual {
+            ""
+        } else {
+            " (only when named)"
+        };
+        let why = entry
+            .program
+            .err()
+            .map_or(String::new(), |why| format!(": {why}"));
+        writeln!(out, "  {:<17} {}{usual}{why}", entry.id, entry.title)?;
+    }
+    writeln!(
+        out,
+        "\nthe GPU: not built yet; its rows come with the kernels for Metal"
+    )
+}
+
+fn progress(rows: usize) -> ProgressBar {
+    let style =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {elapsed} of about {duration}");
+    // Hidden unless standard error is a terminal.
+    ProgressBar::new(rows as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// The command line that makes these results again.
+fn command() -> String {
+    let mut words = vec!["candle-mps".to_owned()];
+    words.extend(std::env::args().skip(1));
+    words.join(" ")
+}

@@ -1,0 +1,450 @@
+//! Takes samples of several peers in turns, so that what slows the machine down slows all of them.
+//!
+//! The order is shuffled in each round: who comes after whom leaves its traces in caches and clocks. A round
+//! that one peer did not finish counts for nobody. Before its first round a peer must show that its time grows
+//! with the results that it is asked for.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::protocol::{Answer, CHAIN, Question};
+use super::stats;
+use crate::results::bench::{Cell, Measured, Regime};
+
+/// Somebody who can be asked.
+pub trait Peer {
+    /// The answer, or why there will be none: it ended, it hangs.
+    fn ask(&mut self, question: &Question) -> Result<Answer, Gone>;
+}
+
+/// A peer is no longer there, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gone(pub String);
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How long and how often.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// How long a row goes on taking samples.
+    pub time: Duration,
+    /// Rounds, at least, also when they take longer.
+    pub least: usize,
+    /// Seconds that one sample is to take.
+    pub sample: f64,
+}
+
+impl Effort {
+    pub fn new(time: Duration) -> Self {
+        Self {
+            time,
+            least: 5,
+            sample: 2e-3,
+        }
+    }
+}
+
+/// Rounds, at most.
+const MOST: usize = 1000;
+
+/// How many times the results are asked for when a peer must show that it finishes, and for one that is slow.
+const MORE: usize = 8;
+const MORE_IF_SLOW: usize = 3;
+
+/// A call of so many seconds is slow: it is not repeated more than it must.
+const SLOW: f64 = 0.1;
+
+/// Rounds of a peer that is slow and takes so many times as long as ours: its ratio needs no second digit.
+const FEW: usize = 3;
+const FAR: f64 = 10.;
+
+/// What is left of a peer's part in a row.
+enum Part {
+    In(Samples),
+    Out(Cell),
+}
+
+impl Part {
+    /// The latest sample.
+    fn last(&self) -> Option<f64> {
+        match self {
+            Self::In(samples) => samples.seconds.last().copied(),
+            Self::Out(_) => None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Samples {
+    /// Results of one sample.
+    results: usize,
+    /// Seconds of a call, one for each round.
+    seconds: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+/// Measures one op at one size: a cell for each peer; the first is ours. `None` stands for an absent peer.
+///
+/// Peers that are gone are reported by their number.
+pub fn row(
+    peers: &mut [Option<&mut dyn Peer>],
+    question: &Question,
+    effort: Effort,
+    random: &mut fastrand::Rng,
+) -> (Vec<Cell>, Vec<(usize, Gone)>) {
+    let mut gone = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
+    for (at, peer) in peers.iter_mut().enumerate() {
+        parts.push(match peer {
+            None => Part::Out(Cell::None),
+            Some(peer) => match prove(*peer, question, effort) {
+                Ok(part) => part,
+                Err(why) => {
+                    gone.push((at, why.clone()));
+                    Part::Out(Cell::Failed { why: why.0 })
+                }
+            },
+        });
+    }
+    // Times are told of one call.
+    let calls = match question.regime {
+        Regime::Chain => CHAIN as f64,
+        _ => 1.,
+    };
+    let start = Instant::now();
+    let mut rounds = 0;
+    while rounds < effort.least || (rounds < MOST && start.elapsed() < effort.time) {
+        let ours = parts
+            .first()
+            .and_then(|part| part.last())
+            .unwrap_or(f64::INFINITY);
+        let takes_part = |part: &Part| match (part, part.last()) {
+            (Part::Out(_), _) => false,
+            (_, Some(last)) => rounds < FEW || last < SLOW / calls || last < FAR * ours,
+            _ => true,
+        };
+        let mut order: Vec<usize> = (0..parts.len())
+            .filter(|&at| takes_part(&parts[at]))
+            .collect();
+        if order.is_empty() {
+            break;
+        }
+        random.shuffle(&mut order);
+        for at in order {
+            let (Part::In(samples), Some(peer)) = (&mut parts[at], &mut peers[at]) else {
+                continue;
+            };
+            let question = Question {
+                results: samples.results,
+                ..question.clone()
+            };
+            let out = match peer.ask(&question) {
+                Ok(Answer::Done {
+                    seconds,
+                    cpu_seconds,
+                }) => {
+                    if let Some([_, median, _]) = stats::quartiles(&seconds) {
+                        samples.seconds.push(median / calls);
+                        samples.cpu.push(cpu_seconds / seconds.len() as f64 / calls);
+                        continue;
+                    }
+                    Cell::Failed {
+                        why: "it answered without a time".to_owned(),
+                    }
+                }
+                Ok(Answer::Lacks { .. }) => Cell::None,
+                Ok(Answer::Failed { error }) => Cell::Failed {
+                    why: after(&error, samples),
+                },
+                Err(why) => {
+                    let cell = Cell::Failed {
+                        why: after(&why.0, samples),
+                    };
+                    gone.push((at, why));
+                    cell
+                }
+            };
+            parts[at] = Part::Out(out);
+        }
+        rounds += 1;
+    }
+    (cells(parts), gone)
+}
+
+fn after(why: &str, samples: &Samples) -> String {
+    match stats::quartiles(&samples.seconds) {
+        None => why.to_owned(),
+        Some([_, median, _]) => format!(
+            "{why}, after {} samples of {:.3e} s",
+            samples.seconds.len(),
+            median
+        ),
+    }
+}
+
+/// Finds how many results make a sample, and lets the peer show that it finishes them.
+fn prove(peer: &mut dyn Peer, question: &Question, effort: Effort) -> Result<Part, Gone> {
+    let mut total = |results: usize, tries: usize| -> Result<Result<f64, Cell>, Gone> {
+        let mut best = f64::INFINITY;
+        for _ in 0..tries {
+            let question = Question {
+                results,
+                ..question.clone()
+            };
+            match peer.ask(&question)? {
+                Answer::Done { seconds, .. } => best = best.min(seconds.iter().sum()),
+                Answer::Lacks { .. } => return Ok(Err(Cell::None)),
+                Answer::Failed { error } => return Ok(Err(Cell::Failed { why: error })),
+            }
+        }
+        Ok(Ok(best))
+    };
+    // The first is for the caches, and for what a peer compiles.
+    let first = match total(1, 1)? {
+        Ok(first) => first,
+        Err(cell) => return Ok(Part::Out(cell)),
+    };
+    let slow = first > SLOW;
+    let more = if slow { MORE_IF_SLOW } else { MORE };
+    // A single result is all that a peer that puts work off cannot make look cheap.
+    let one = match total(1, if slow { 1 } else { 3 })? {
+        Ok(one) => one,
+        Err(cell) => return Ok(Part::Out(cell)),
+    };
+    let few = ((1e-4 / one.max(1e-9)) as usize).clamp(1, 1000);
+    let mut growth = f64::NAN;
+    // Twice, because a busy machine can make the smaller number of results the slower one.
+    for tries in [1, 5] {
+        let small = if few == 1 {
+            Ok(one)
+        } else {
+            total(few, tries)?
+        };
+        let [small, large] = match [small, total(more * few, tries)?] {
+            [Ok(small), Ok(large)] => [small, large],
+            [Err(cell), _] | [_, Err(cell)] => return Ok(Part::Out(cell)),
+        };
+        growth = large / small;
+        if growth >= more as f64 / 2. {
+            return Ok(Part::In(Samples {
+                results: ((effort.sample / (small / few as f64)) as usize).clamp(1, 2000),
+                ..Samples::default()
+            }));
+        }
+    }
+    Ok(Part::Out(Cell::Unfinished {
+        why: format!(
+            "{} results take {growth:.1} times as long as {few}: the work is put off beyond the clock",
+            more * few
+        ),
+    }))
+}
+
+/// The cells, with ratios to the first.
+fn cells(parts: Vec<Part>) -> Vec<Cell> {
+    let ours = match parts.first() {
+        Some(Part::In(samples)) => samples.seconds.clone(),
+        _ => Vec::new(),
+    };
+    let cell = |(at, part)| match part {
+        Part::Out(cell) => cell,
+        Part::In(Samples { seconds, cpu, .. }) => match stats::quartiles(&seconds) {
+            None => Cell::None,
+            Some([low, median, high]) => Cell::Measured(Measured {
+                median,
+                quartiles: [low, high],
+                samples: seconds.len(),
+                cpu: stats::quartiles(&cpu).map(|[_, median, _]| median),
+                ratio: if at == 0 {
+                    None
+                } else {
+                    stats::ratio(&seconds, &ours)
+                },
+            }),
+        },
+    };
+    parts.into_iter().enumerate().map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use super::*;
+    use crate::results::Pass;
+    use crate::results::bench::{Ratio, Regime, Verdict};
+
+    fn question() -> Question {
+        Question {
+            op: "spin".to_owned(),
+            pass: Pass::Forward,
+            sizes: vec![1],
+            dtype: "f32".to_owned(),
+            regime: Regime::Latency,
+            results: 1,
+        }
+    }
+
+    fn spin(rounds: usize) {
+        let mut state = black_box(1u64);
+        for _ in 0..rounds {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+        }
+        black_box(state);
+    }
+
+    fn timed(results: usize, mut call: impl FnMut()) -> Answer {
+        let seconds = (0..results).map(|_| {
+            let start = Instant::now();
+            call();
+            start.elapsed().as_secs_f64()
+        });
+        Answer::Done {
+            seconds: seconds.collect(),
+            cpu_seconds: 0.,
+        }
+    }
+
+    /// Does as much work as it is made with.
+    struct Spin(usize);
+
+    impl Peer for Spin {
+        fn ask(&mut self, question: &Question) -> Result<Answer, Gone> {
+            Ok(timed(question.results, || spin(self.0)))
+        }
+    }
+
+    /// The loop that the origin timed MLX with: a node for each result, which costs little, and one
+    /// evaluation after the loop, of the last. The time is divided by the number of results.
+    struct Lazy(usize);
+
+    impl Peer for Lazy {
+        fn ask(&mut self, question: &Question) -> Result<Answer, Gone> {
+            let start = Instant::now();
+            let mut nodes: Vec<Box<dyn Fn()>> = Vec::new();
+            for _ in 0..question.results {
+                let work = self.0;
+                nodes.push(Box::new(move || spin(work)));
+            }
+            if let Some(last) = nodes.last() {
+                last();
+            }
+            let each = start.elapsed().as_secs_f64() / question.results as f64;
+            Ok(Answer::Done {
+                seconds: vec![each; question.results],
+                cpu_seconds: 0.,
+            })
+        }
+    }
+
+    /// Works so often and ends then.
+    struct Mortal(usize);
+
+    impl Peer for Mortal {
+        fn ask(&mut self, question: &Question) -> Result<Answer, Gone> {
+            self.0 = self
+                .0
+                .checked_sub(1)
+                .ok_or(Gone("ended by signal 9".to_owned()))?;
+            Spin(100_000).ask(question)
+        }
+    }
+
+    fn effort(milliseconds: u64) -> Effort {
+        Effort::new(Duration::from_millis(milliseconds))
+    }
+
+    fn against(ours: usize, theirs: &mut dyn Peer, seed: u64) -> (Cell, Vec<(usize, Gone)>) {
+        let mut ours = Spin(ours);
+        let (mut cells, gone) = row(
+            &mut [Some(&mut ours), Some(theirs)],
+            &question(),
+            effort(700),
+            &mut fastrand::Rng::with_seed(seed),
+        );
+        (cells.remove(1), gone)
+    }
+
+    fn compare(ours: usize, theirs: usize, seed: u64) -> Ratio {
+        match against(ours, &mut Spin(theirs), seed).0 {
+            Cell::Measured(Measured {
+                ratio: Some(ratio), ..
+            }) => ratio,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn peers_of_the_same_speed_do_not_differ() {
+        for seed in 0..5 {
+            let ratio = compare(100_000, 100_000, seed);
+            assert_eq!(
+                ratio.verdict,
+                Verdict::NoDifference,
+                "seed {seed}: {ratio:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn five_per_cent_are_a_small_difference_on_either_side() {
+        for seed in 0..5 {
+            let ratio = compare(100_000, 105_000, seed);
+            assert_eq!(ratio.verdict, Verdict::Faster, "seed {seed}: {ratio:?}");
+            assert!((ratio.times - 1.05).abs() < 0.02, "seed {seed}: {ratio:?}");
+            assert!(
+                ratio.words().contains("small difference"),
+                "{}",
+                ratio.words()
+            );
+            let ratio = compare(105_000, 100_000, seed);
+            assert_eq!(ratio.verdict, Verdict::Slower, "seed {seed}: {ratio:?}");
+        }
+    }
+
+    #[test]
+    fn twice_as_fast_is_2x() {
+        for seed in 0..5 {
+            let ratio = compare(100_000, 200_000, seed);
+            assert_eq!(ratio.verdict, Verdict::Faster, "seed {seed}: {ratio:?}");
+            assert!((ratio.times - 2.).abs() < 0.1, "seed {seed}: {ratio:?}");
+        }
+    }
+
+    #[test]
+    fn the_origins_loop_over_lazy_nodes_is_unfinished() {
+        let (cell, gone) = against(100_000, &mut Lazy(100_000), 0);
+        assert!(
+            matches!(&cell, Cell::Unfinished { why } if why.contains("put off")),
+            "{cell:?}"
+        );
+        assert_eq!(gone, []);
+    }
+
+    #[test]
+    fn a_peer_that_ends_half_way_is_reported_and_the_others_go_on() {
+        let (cell, gone) = against(100_000, &mut Mortal(20), 0);
+        assert!(
+            matches!(&cell, Cell::Failed { why } if why.starts_with("ended by signal 9, after")),
+            "{cell:?}"
+        );
+        assert_eq!(gone, [(1, Gone("ended by signal 9".to_owned()))]);
+        let mut mortal = Mortal(0);
+        let (cells, _) = row(
+            &mut [None, Some(&mut Spin(1000)), Some(&mut mortal)],
+            &question(),
+            effort(10),
+            &mut fastrand::Rng::with_seed(0),
+        );
+        assert_eq!(cells[0], Cell::None);
+        // Without ours there is no ratio, but there are times.
+        assert!(matches!(&cells[1], Cell::Measured(it) if it.ratio.is_none()));
+        assert!(matches!(&cells[2], Cell::Failed { .. }));
+    }
+}

@@ -273,10 +273,17 @@ fn cells(parts: Vec<Part>) -> Vec<Cell> {
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
+    use std::sync::{Mutex, PoisonError};
 
     use super::*;
     use crate::results::Pass;
     use crate::results::bench::{Ratio, Regime, Verdict};
+
+    /// Short enough that a call is seldom interrupted: a busy machine makes long ones longer.
+    const WORK: usize = 10_000;
+
+    /// Measurements take turns, too.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     fn question() -> Question {
         Question {
@@ -352,7 +359,7 @@ mod tests {
                 .0
                 .checked_sub(1)
                 .ok_or(Gone("ended by signal 9".to_owned()))?;
-            Spin(100_000).ask(question)
+            Spin(WORK).ask(question)
         }
     }
 
@@ -361,6 +368,7 @@ mod tests {
     }
 
     fn against(ours: usize, theirs: &mut dyn Peer, seed: u64) -> (Cell, Vec<(usize, Gone)>) {
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ours = Spin(ours);
         let (mut cells, gone) = row(
             &mut [Some(&mut ours), Some(theirs)],
@@ -383,7 +391,7 @@ mod tests {
     #[test]
     fn peers_of_the_same_speed_do_not_differ() {
         for seed in 0..5 {
-            let ratio = compare(100_000, 100_000, seed);
+            let ratio = compare(WORK, WORK, seed);
             assert_eq!(
                 ratio.verdict,
                 Verdict::NoDifference,
@@ -395,7 +403,7 @@ mod tests {
     #[test]
     fn five_per_cent_are_a_small_difference_on_either_side() {
         for seed in 0..5 {
-            let ratio = compare(100_000, 105_000, seed);
+            let ratio = compare(WORK, WORK * 21 / 20, seed);
             assert_eq!(ratio.verdict, Verdict::Faster, "seed {seed}: {ratio:?}");
             assert!((ratio.times - 1.05).abs() < 0.02, "seed {seed}: {ratio:?}");
             assert!(
@@ -403,7 +411,7 @@ mod tests {
                 "{}",
                 ratio.words()
             );
-            let ratio = compare(105_000, 100_000, seed);
+            let ratio = compare(WORK * 21 / 20, WORK, seed);
             assert_eq!(ratio.verdict, Verdict::Slower, "seed {seed}: {ratio:?}");
         }
     }
@@ -411,7 +419,7 @@ mod tests {
     #[test]
     fn twice_as_fast_is_2x() {
         for seed in 0..5 {
-            let ratio = compare(100_000, 200_000, seed);
+            let ratio = compare(WORK, 2 * WORK, seed);
             assert_eq!(ratio.verdict, Verdict::Faster, "seed {seed}: {ratio:?}");
             assert!((ratio.times - 2.).abs() < 0.1, "seed {seed}: {ratio:?}");
         }
@@ -419,7 +427,7 @@ mod tests {
 
     #[test]
     fn the_origins_loop_over_lazy_nodes_is_unfinished() {
-        let (cell, gone) = against(100_000, &mut Lazy(100_000), 0);
+        let (cell, gone) = against(WORK, &mut Lazy(100 * WORK), 0);
         assert!(
             matches!(&cell, Cell::Unfinished { why } if why.contains("put off")),
             "{cell:?}"
@@ -429,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_ends_half_way_is_reported_and_the_others_go_on() {
-        let (cell, gone) = against(100_000, &mut Mortal(20), 0);
+        let (cell, gone) = against(WORK, &mut Mortal(20), 0);
         assert!(
             matches!(&cell, Cell::Failed { why } if why.starts_with("ended by signal 9, after")),
             "{cell:?}"

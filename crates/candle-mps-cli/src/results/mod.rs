@@ -11,6 +11,10 @@ use std::{fs, io};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::doctor::cpu::Cpu;
+use crate::doctor::metal::Metal;
+use crate::doctor::system::System;
+
 /// The folder that the commands use unless they are told another.
 pub const FOLDER: &str = "candle-mps-report";
 
@@ -35,6 +39,22 @@ pub struct Machine {
     pub features: Vec<String>,
     /// The GPU, if this build looks for one and found it.
     pub gpu: Option<String>,
+}
+
+impl Machine {
+    /// The machine that runs this program.
+    pub fn of_this_machine() -> Self {
+        let (system, cpu) = (System::of_this_machine(), Cpu::of_this_machine());
+        let gpu = Metal::of_this_machine().first().map(|it| it.name.clone());
+        Self {
+            system: system.to_string(),
+            processor: cpu.model.unwrap_or_else(|| "unknown".to_owned()),
+            threads: cpu.logical_cores.unwrap_or(1),
+            memory_bytes: system.memory_bytes,
+            features: cpu.features.iter().map(ToString::to_string).collect(),
+            gpu,
+        }
+    }
 }
 
 /// Which part of an op ran.
@@ -125,7 +145,8 @@ mod tests {
 
     #[test]
     fn files_are_written_read_and_refused() {
-        let folder = std::env::temp_dir().join(format!("candle-mps-results-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("candle-mps-results-{}", std::process::id()));
         assert_eq!(read::<Machine>(&folder, "a.json").unwrap(), None);
         let machine = Machine {
             threads: 2,

@@ -128,6 +128,19 @@ fn a_cost_is_gone_when_its_remedy_is_taken() {
 }
 
 #[test]
+fn an_instruction_set_that_is_not_there_is_told_where_it_would_be_used() {
+    let output = Command::new(env!("CARGO_BIN_EXE_candle-mps"))
+        .args(["doctor", "--json"])
+        .env("CANDLE_MPS_ISA", "sse9")
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = &report["paths"][0];
+    assert_eq!(path["route"], "an error", "{path}");
+    assert!(path["why"].as_str().unwrap().contains("sse9"), "{path}");
+}
+
+#[test]
 fn lines_fit_a_terminal_but_for_lists_of_features() {
     let output = candle_mps(&["doctor"]);
     let long = stdout(&output).lines().find(|line| {

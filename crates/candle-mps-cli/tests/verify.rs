@@ -208,6 +208,37 @@ fn an_unknown_op_is_wrong_usage_and_the_known_ones_are_named() {
 }
 
 #[test]
+fn an_op_that_fails_is_told_with_its_replay_and_the_rest_goes_on() {
+    // Every kernel refuses an instruction set that is not there.
+    let output = Command::new(env!("CARGO_BIN_EXE_candle-mps"))
+        .args([
+            "verify",
+            "--ops",
+            "softmax,AdamW",
+            "--seeds",
+            "2",
+            "--seed",
+            "5",
+        ])
+        .env("CANDLE_MPS_ISA", "sse9")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = stdout(&output);
+    assert!(
+        text.contains("softmax in f32, forward, failed: over the last dimension, x ["),
+        "{text}"
+    );
+    assert!(text.contains("sse9"), "{text}");
+    assert!(
+        text.contains("again: candle-mps verify --ops softmax --seed 5 --seeds 1"),
+        "{text}"
+    );
+    assert!(text.contains("AdamW in bf16, step, failed"), "{text}");
+    assert!(text.contains(": 12 failed\n"), "{text}");
+}
+
+#[test]
 #[cfg(not(feature = "metal"))]
 fn metal_in_a_build_without_it_is_refused_with_the_remedy() {
     let output = verify(&["--device", "metal"]);
@@ -231,7 +262,7 @@ fn mps_is_right_and_what_is_not_there_has_no_figures() {
         "{output:?}"
     );
     assert!(
-        stdout(&output).contains("attach this file to an issue"),
+        stdout(&output).contains("attach that file to an issue"),
         "{output:?}"
     );
     let results: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

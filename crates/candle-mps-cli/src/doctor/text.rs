@@ -41,47 +41,47 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     write_metal(metal, out)?;
     writeln!(out)?;
     line(out, GOOD, "uses", describe_uses(uses))?;
-    for path in paths {
-        write_path(path, out)?;
+    for (at, path) in paths.iter().enumerate() {
+        write_path(path, &paths[..at], out)?;
     }
     writeln!(out)?;
     for cost in costs {
-        let text = match cost.microseconds {
-            Some(measured) => format!("{} ({measured:.1} us, measured now)", cost.text),
-            None => cost.text.clone(),
-        };
-        advice(out, NOTE, "cost", &text, &cost.remedy)?;
+        paragraph(out, NOTE, "cost", &cost.text)?;
+        if let Some(microseconds) = cost.microseconds {
+            let each = format!("{microseconds:.1} us each time, measured now");
+            paragraph(out, NOTE, "", &each)?;
+        }
+        arrow(out, &cost.remedy)?;
     }
     for finding in findings {
         let (style, topic) = match finding.severity {
             Severity::Problem => (BAD, "problem"),
             Severity::Note => (NOTE, "note"),
         };
-        advice(out, style, topic, &finding.text, &finding.remedy)?;
+        paragraph(out, style, topic, &finding.text)?;
+        arrow(out, &finding.remedy)?;
     }
     Ok(())
 }
 
-/// What is so and, below it, what to do.
-fn advice(
-    out: &mut impl Write,
-    style: Style,
-    topic: &str,
-    text: &str,
-    remedy: &str,
-) -> io::Result<()> {
-    paragraph(out, style, topic, text)?;
-    paragraph(out, FAINT, "", &format!("-> {remedy}"))
+fn arrow(out: &mut impl Write, text: &str) -> io::Result<()> {
+    paragraph(out, FAINT, "", &format!("-> {text}"))
 }
 
-fn write_path(path: &Path, out: &mut impl Write) -> io::Result<()> {
-    paragraph(
-        out,
-        TOPIC,
-        &format!("  {}", path.device),
-        &path.ops.join(" "),
-    )?;
-    paragraph(out, TOPIC, "", &format!("-> {}: {}", path.route, path.why))
+/// The ops of a path, unless a path before has named the same ones.
+fn write_path(path: &Path, before: &[Path], out: &mut impl Write) -> io::Result<()> {
+    let sorted = |path: &Path| {
+        let mut ops = path.ops.clone();
+        ops.sort_unstable();
+        ops
+    };
+    let same = before.iter().find(|it| sorted(it) == sorted(path));
+    let ops = match same {
+        Some(same) => format!("the same ops as on the {}", same.device),
+        None => path.ops.join(" "),
+    };
+    paragraph(out, TOPIC, &format!("  {}", path.device), &ops)?;
+    arrow(out, &format!("{}: {}", path.route, path.why))
 }
 
 /// A line, folded where a terminal of 80 columns ends.

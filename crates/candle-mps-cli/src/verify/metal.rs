@@ -16,8 +16,7 @@ const PASSES: [Pass; 2] = [Pass::Forward, Pass::Backward];
 /// What Metal computes with; f64 is not among it.
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
-const NOT_BUILT: &str =
-    "its Metal kernel is not there yet: on Metal it is a composition of Candle's ops";
+const NOT_BUILT: &str = "no Metal kernel of ours yet, a composition of Candle's ops";
 
 pub fn on_metal(arguments: &Arguments) -> Result<Verify, Error> {
     check_names(arguments, mps::OPS.iter().map(|op| op.name).chain(names()))?;

@@ -28,6 +28,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use candle_core::DType;
+use candle_mps_cpu::threads;
 use clap::ValueEnum;
 
 use self::cases::Op;
@@ -230,10 +231,14 @@ fn rows_of(op: &Op, dtype: DType, arguments: &Arguments) -> [Row; 2] {
             let mut random = Random::of(seed, &words);
             let case = (variant.draw)(&mut random);
             let told = Told::of(variant.name, &case, arguments.replay(op.name, seed));
-            for (tally, passed) in tallies
-                .iter_mut()
-                .zip(check::check(&case, dtype, &mut random))
-            {
+            // Sizes are too small for more than one thread by themselves.
+            let passed = match random.below(3) {
+                0 => threads::with_count(random.between(2, 4), || {
+                    check::check(&case, dtype, &mut random)
+                }),
+                _ => check::check(&case, dtype, &mut random),
+            };
+            for (tally, passed) in tallies.iter_mut().zip(passed) {
                 tally.add(passed, &told);
             }
         }

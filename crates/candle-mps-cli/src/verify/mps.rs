@@ -20,6 +20,9 @@ pub const DTYPES: [DType; 2] = [DType::F32, DType::F16];
 /// The deepest product that is drawn.
 const DEPTH: usize = 24;
 
+/// From operands, result and its gradient to the gradients of the operands.
+type Backward = fn(&[Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>>;
+
 /// An op of MPS.
 pub struct MpsOp {
     /// As the function is named.
@@ -27,8 +30,7 @@ pub struct MpsOp {
     pub draw: fn(&mut Random) -> Case,
     /// Whether columns may lie behind each other instead of rows.
     transposed: bool,
-    /// From operands, result and its gradient to the gradients of the operands.
-    backward: fn(&[Tensor], &Tensor, &Tensor) -> Result<Vec<Option<Tensor>>>,
+    backward: Backward,
     /// What f16 results may be off: how MPS sums and exponentiates in f16, Apple does not say.
     half: f64,
 }

@@ -11,9 +11,11 @@ pub fn kept<R>(f: impl FnOnce() -> R) -> R {
     struct Restore;
     impl Drop for Restore {
         fn drop(&mut self) {
-            // The hook cannot be changed while this thread panics.
             if !std::thread::panicking() {
                 drop(panic::take_hook());
+            } else if let Some(said) = last() {
+                // Nobody has caught it, so it is not an op's but ours. The hook cannot be changed now.
+                eprintln!("{said}");
             }
         }
     }

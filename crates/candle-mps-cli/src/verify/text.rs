@@ -46,7 +46,7 @@ pub fn write(results: &Verify, written: Option<&Path>, out: &mut impl Write) -> 
     match written {
         Some(path) if results.device == "metal" => writeln!(
             out,
-            "written to {}: attach this file to an issue, whatever it says",
+            "written to {}\nto report this machine, attach that file to an issue, whatever it says",
             path.display()
         ),
         Some(path) => writeln!(out, "written to {}", path.display()),
@@ -200,4 +200,91 @@ pub fn summary(results: &Verify) -> String {
         return "verify: nothing was run".to_owned();
     }
     format!("verify: {ops} x {dtypes}, forward and backward, {cases}: {answer}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(op: &str, pass: Pass, outcome: Outcome) -> Row {
+        Row {
+            op: op.to_owned(),
+            dtype: "f32".to_owned(),
+            pass,
+            mps: false,
+            cases: 7,
+            error: Some(2e-7),
+            bound: 1e-5,
+            outcome,
+        }
+    }
+
+    fn results(backward: Outcome) -> Verify {
+        let ok = backward == Outcome::Ok;
+        let why = "later".to_owned();
+        let not_built = row("fused", Pass::Forward, Outcome::NotBuilt { why });
+        Verify {
+            rows: vec![
+                row("op", Pass::Forward, Outcome::Ok),
+                row("op", Pass::Backward, backward),
+                not_built,
+            ],
+            ok,
+            ..Verify::default()
+        }
+    }
+
+    fn text(results: &Verify) -> String {
+        let mut written = Vec::new();
+        write(results, None, &mut written).unwrap();
+        anstream::adapter::strip_str(&String::from_utf8(written).unwrap()).to_string()
+    }
+
+    #[test]
+    fn a_miss_is_told_with_the_command_that_shows_it_again() {
+        let miss = Outcome::Miss {
+            what: "x [3]: element [1]".to_owned(),
+            replay: "candle-mps verify --ops op --seed 3".to_owned(),
+        };
+        let text = text(&results(miss));
+        assert!(text.contains("WRONG"), "{text}");
+        assert!(
+            text.contains("op in f32, backward, missed its bound: x [3]"),
+            "{text}"
+        );
+        assert!(
+            text.contains("again: candle-mps verify --ops op --seed 3"),
+            "{text}"
+        );
+        assert!(text.ends_with("7 cases: 1 missed their bounds\n"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_built_is_named_and_not_counted() {
+        let text = text(&results(Outcome::Ok));
+        assert!(text.contains("not built: later\n  fused\n"), "{text}");
+        let line = "verify: 1 op x 1 dtype, forward and backward, 7 cases: all within bounds\n";
+        assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn a_lost_gradient_and_a_broken_promise_are_in_the_summary() {
+        let mut results = results(Outcome::Ok);
+        results.training.push(Training {
+            op: "op".to_owned(),
+            through_candles: false,
+            through_ours: false,
+        });
+        let broken = vec![("a promise".to_owned(), "it was not so".to_owned())];
+        results.conformance = Some(Conformance {
+            broken,
+            ..Conformance::default()
+        });
+        let summary = summary(&results);
+        assert!(
+            summary.ends_with("gradients are lost, 1 promises broken"),
+            "{summary}"
+        );
+        assert!(text(&results).contains("broken: a promise: it was not so"));
+    }
 }

@@ -4,13 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod cpu;
 mod doctor;
-mod metal;
 mod patch;
 mod results;
-mod system;
-mod text;
+mod verify;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -61,6 +58,13 @@ enum Command {
     /// Take a side in a bench, asked on standard input
     #[command(hide = true)]
     Peer { who: bench::worker::Who },
+    /// Show whether results are right on this machine
+    ///
+    /// Every op in every type, forward and backward, on random shapes and views, against the same in f64.
+    /// A case is drawn from a seed, so that what goes wrong can be run again. On Metal, the promises of
+    /// Metal and MPS are asked for, too. What is compared with what is in docs/verify.md.
+    #[command(after_help = format!("{}\n\n{EXIT_STATUS}", verify::EXAMPLES))]
+    Verify(verify::Arguments),
 }
 
 #[derive(Args)]
@@ -71,6 +75,9 @@ struct DoctorArguments {
 }
 
 fn main() -> ExitCode {
+    // Some promises of Metal's are about the end of a process: `verify` starts this program again.
+    #[cfg(feature = "metal")]
+    candle_mps_conformance::child();
     let arguments = Arguments::parse();
     let command = arguments.command;
     match command.unwrap_or(Command::Doctor(arguments.doctor)) {
@@ -95,6 +102,13 @@ fn main() -> ExitCode {
         },
         // Its end is that of whoever asks.
         Command::Peer { who } => status(bench::worker::run(who), true),
+        Command::Verify(verify) => match verify::run(&verify) {
+            Ok(done) => status(done.print(&mut anstream::stdout().lock()), done.results.ok),
+            Err(error) => {
+                eprintln!("candle-mps: {error}");
+                error.status()
+            }
+        },
     }
 }
 
@@ -119,7 +133,7 @@ fn print(report: &Report, json: bool) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut output, report)?;
         writeln!(output)?;
     } else {
-        text::write(report, &mut output)?;
+        doctor::text::write(report, &mut output)?;
     }
     output.flush()
 }

@@ -11,8 +11,9 @@ use std::{fs, io};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Cpu;
-use crate::system::System;
+use crate::doctor::cpu::Cpu;
+use crate::doctor::metal::Metal;
+use crate::doctor::system::System;
 
 /// The folder that the commands use unless they are told another.
 pub const FOLDER: &str = "candle-mps-report";
@@ -44,13 +45,14 @@ impl Machine {
     /// The machine that runs this program.
     pub fn of_this_machine() -> Self {
         let (system, cpu) = (System::of_this_machine(), Cpu::of_this_machine());
+        let gpu = Metal::of_this_machine().first().map(|it| it.name.clone());
         Self {
-            system: system.os_version.unwrap_or_else(|| system.os.to_owned()),
-            processor: cpu.model.unwrap_or_else(|| system.arch.to_owned()),
+            system: system.to_string(),
+            processor: cpu.model.unwrap_or_else(|| "unknown".to_owned()),
             threads: cpu.logical_cores.unwrap_or(1),
             memory_bytes: system.memory_bytes,
-            features: cpu.features.iter().map(|it| (*it).to_owned()).collect(),
-            gpu: None,
+            features: cpu.features.iter().map(ToString::to_string).collect(),
+            gpu,
         }
     }
 }

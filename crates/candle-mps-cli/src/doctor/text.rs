@@ -5,10 +5,11 @@ use std::io::{self, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 
-use crate::cpu::Cpu;
-use crate::doctor::{Report, Severity, Uses};
-use crate::metal::Metal;
-use crate::system::System;
+use super::cpu::Cpu;
+use super::metal::Metal;
+use super::paths::Path;
+use super::system::System;
+use super::{Report, Severity, Uses};
 
 const TOPIC: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -24,11 +25,13 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         cpu,
         metal,
         uses,
+        paths,
+        costs,
         findings,
         ..
     } = report;
     line(out, TOPIC, "candle-mps", version)?;
-    line(out, TOPIC, "system", describe_system(system))?;
+    line(out, TOPIC, "system", system)?;
     line(out, TOPIC, "memory", memory(system))?;
     line(out, TOPIC, "processor", describe_cpu(cpu))?;
     line(out, TOPIC, "  has", list(&cpu.features))?;
@@ -38,19 +41,66 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     write_metal(metal, out)?;
     writeln!(out)?;
     line(out, GOOD, "uses", describe_uses(uses))?;
+    for (at, path) in paths.iter().enumerate() {
+        write_path(path, &paths[..at], out)?;
+    }
+    writeln!(out)?;
+    for cost in costs {
+        paragraph(out, NOTE, "cost", &cost.text)?;
+        if let Some(microseconds) = cost.microseconds {
+            let each = format!("{microseconds:.1} us each time, measured now");
+            paragraph(out, NOTE, "", &each)?;
+        }
+        arrow(out, &cost.remedy)?;
+    }
     for finding in findings {
         let (style, topic) = match finding.severity {
             Severity::Problem => (BAD, "problem"),
             Severity::Note => (NOTE, "note"),
         };
-        line(
-            out,
-            style,
-            topic,
-            format_args!("{}: {}", finding.text, finding.remedy),
-        )?;
+        paragraph(out, style, topic, &finding.text)?;
+        arrow(out, &finding.remedy)?;
     }
     Ok(())
+}
+
+fn arrow(out: &mut impl Write, text: &str) -> io::Result<()> {
+    paragraph(out, FAINT, "", &format!("-> {text}"))
+}
+
+/// The ops of a path, unless a path before has named the same ones.
+fn write_path(path: &Path, before: &[Path], out: &mut impl Write) -> io::Result<()> {
+    let sorted = |path: &Path| {
+        let mut ops = path.ops.clone();
+        ops.sort_unstable();
+        ops
+    };
+    let same = before.iter().find(|it| sorted(it) == sorted(path));
+    let ops = match same {
+        Some(same) => format!("the same ops as on the {}", same.device),
+        None => path.ops.join(" "),
+    };
+    paragraph(out, TOPIC, &format!("  {}", path.device), &ops)?;
+    arrow(out, &format!("{}: {}", path.route, path.why))
+}
+
+/// A line, folded where a terminal of 80 columns ends.
+fn paragraph(out: &mut impl Write, style: Style, topic: &str, text: &str) -> io::Result<()> {
+    const WIDTH: usize = 80 - 12;
+    let mut topic = topic;
+    let mut folded = String::new();
+    for word in text.split(' ') {
+        if !folded.is_empty() && folded.chars().count() + word.chars().count() >= WIDTH {
+            line(out, style, topic, &folded)?;
+            topic = "";
+            folded.clear();
+        }
+        if !folded.is_empty() {
+            folded.push(' ');
+        }
+        folded.push_str(word);
+    }
+    line(out, style, topic, folded)
 }
 
 fn line(out: &mut impl Write, style: Style, topic: &str, text: impl Display) -> io::Result<()> {
@@ -81,19 +131,6 @@ fn write_metal(metal: &Metal, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     Ok(())
-}
-
-fn describe_system(system: &System) -> String {
-    let System {
-        os,
-        os_version,
-        arch,
-        ..
-    } = system;
-    match os_version {
-        Some(version) => format!("{version}, {os} on {arch}"),
-        None => format!("{os} on {arch}"),
-    }
 }
 
 fn memory(system: &System) -> String {
@@ -176,6 +213,22 @@ mod tests {
         cpu.logical_cores = Some(2);
         assert_eq!(describe_cpu(&cpu), "1 core, 2 threads");
         assert_eq!(list(&cpu.features), "nothing special");
+    }
+
+    #[test]
+    fn paragraphs_fit_a_terminal() {
+        let mut written = Vec::new();
+        paragraph(
+            &mut written,
+            Style::new(),
+            "cost",
+            &"seven words in a row make this ".repeat(9),
+        )
+        .unwrap();
+        let text = String::from_utf8(written).unwrap();
+        assert!(text.lines().count() > 3, "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        assert_eq!(text.matches("cost").count(), 1, "{text}");
     }
 
     #[test]

@@ -1,11 +1,21 @@
 //! `candle-mps doctor`: the report on a machine and what follows from it. The other modules say
-//! what is there; this one says what would be used, and what is missing for more.
+//! what is there, which path each op takes and what costs time; this one says what would be used, and what
+//! is missing for more.
+
+pub mod costs;
+pub mod cpu;
+pub mod metal;
+pub mod paths;
+pub mod system;
+pub mod text;
 
 use serde::Serialize;
 
-use crate::cpu::Cpu;
-use crate::metal::Metal;
-use crate::system::System;
+use self::costs::Cost;
+use self::cpu::Cpu;
+use self::metal::Metal;
+use self::paths::Path;
+use self::system::System;
 
 /// How to get a build that looks for GPUs.
 const INSTALL: &str = "run `cargo install candle-mps-cli --features metal`";
@@ -20,6 +30,10 @@ pub struct Report {
     pub metal: Metal,
     /// What the product would run on here.
     pub uses: Uses,
+    /// Which path each op takes here.
+    pub paths: Vec<Path>,
+    /// What costs time today: things to know, never a problem.
+    pub costs: Vec<Cost>,
     /// What is missing, worst first.
     pub findings: Vec<Finding>,
     /// Whether no finding is a problem.
@@ -64,13 +78,17 @@ pub enum Severity {
 impl Report {
     /// Looks at the machine that runs this program.
     pub fn of_this_machine() -> Self {
-        Self::new(
+        let mut report = Self::new(
             System::of_this_machine(),
             Cpu::of_this_machine(),
             Metal::of_this_machine(),
-        )
+        );
+        report.costs = costs::of_this_machine(&report.cpu);
+        report.findings.extend(peers_finding());
+        report
     }
 
+    /// What follows from what is there.
     fn new(system: System, cpu: Cpu, metal: Metal) -> Self {
         let mut findings: Vec<_> = [metal_finding(&system, &metal), cpu_finding(&system, &cpu)]
             .into_iter()
@@ -84,6 +102,7 @@ impl Report {
             },
             _ => Uses::Cpu,
         };
+        let paths = paths::of(&uses);
         let ok = findings
             .iter()
             .all(|finding| finding.severity != Severity::Problem);
@@ -93,6 +112,8 @@ impl Report {
             cpu,
             metal,
             uses,
+            paths,
+            costs: Vec::new(),
             findings,
             ok,
         }
@@ -147,10 +168,22 @@ fn cpu_finding(system: &System, cpu: &Cpu) -> Option<Finding> {
     })
 }
 
+/// Frameworks to compare with are never installed unasked.
+fn peers_finding() -> Option<Finding> {
+    let known = std::env::var_os("CANDLE_MPS_PYTORCH").is_some();
+    (!known).then(|| Finding {
+        severity: Severity::Note,
+        text: "PyTorch and MLX are compared with only where they are installed".to_owned(),
+        remedy:
+            "`candle-mps bench --install-peers` installs them, and says first how much it downloads"
+                .to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::metal::Device;
     use super::*;
-    use crate::metal::Device;
 
     fn system(os: &'static str, arch: &'static str) -> System {
         System {

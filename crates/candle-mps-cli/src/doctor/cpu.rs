@@ -7,7 +7,7 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::system::ask;
+use super::system::ask;
 
 /// The processor.
 #[derive(Debug, Serialize)]

@@ -1,6 +1,7 @@
 //! What the machine is apart from its processors: the operating system and the memory.
 
 use std::env::consts::{ARCH, OS};
+use std::fmt;
 use std::fs;
 use std::process::Command;
 
@@ -27,6 +28,22 @@ impl System {
             os_version: os_version(),
             arch: ARCH,
             memory_bytes: memory_bytes(),
+        }
+    }
+}
+
+/// `Debian GNU/Linux 12 (bookworm), linux on x86_64`.
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self {
+            os,
+            os_version,
+            arch,
+            ..
+        } = self;
+        match os_version {
+            Some(version) => write!(f, "{version}, {os} on {arch}"),
+            None => write!(f, "{os} on {arch}"),
         }
     }
 }

@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod cpu;
+mod decision;
 mod doctor;
 mod metal;
 mod patch;
+mod report;
 mod results;
 mod system;
 mod text;
@@ -51,6 +53,12 @@ enum Command {
     /// Cargo.toml. What is redirected is in docs/patch.md.
     #[command(after_help = format!("{}\n\n{EXIT_STATUS}", patch::EXAMPLES))]
     Patch(patch::Arguments),
+    /// Make a page, pictures and a decision of what `verify` and `bench` found
+    ///
+    /// Reads the files that they left in a folder, and names the parts that are missing. Nothing is
+    /// measured again.
+    #[command(after_help = EXIT_STATUS)]
+    Report(report::Arguments),
 }
 
 #[derive(Args)]
@@ -70,6 +78,14 @@ fn main() -> ExitCode {
         }
         Command::Patch(patch) => match patch::run(&patch) {
             Ok(said) => status(io::stdout().write_all(said.as_bytes()), true),
+            Err(error) => {
+                eprintln!("candle-mps: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Report(arguments) => match report::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(report::Error::Output(error)) => status(Err(error), true),
             Err(error) => {
                 eprintln!("candle-mps: {error}");
                 ExitCode::FAILURE

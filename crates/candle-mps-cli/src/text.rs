@@ -10,11 +10,11 @@ use crate::doctor::{Report, Severity, Uses};
 use crate::metal::Metal;
 use crate::system::System;
 
-const TOPIC: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+pub const TOPIC: Style = Style::new().bold();
+pub const FAINT: Style = Style::new().dimmed();
+pub const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+pub const NOTE: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Writes the report with colours; the caller's stream drops those that nobody would see.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {

@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn files_are_written_read_and_refused() {
-        let folder = std::env::temp_dir().join(format!("candle-mps-results-{}", std::process::id()));
+        let folder =
+            std::env::temp_dir().join(format!("candle-mps-results-{}", std::process::id()));
         assert_eq!(read::<Machine>(&folder, "a.json").unwrap(), None);
         let machine = Machine {
             threads: 2,

@@ -17,15 +17,12 @@ pub fn section(bench: &Bench, decision: &Decision) -> String {
     }
     let rows: String = decision.rows.iter().map(|row| {
         let regime = row.regime.map_or("–".to_owned(), |it| it.to_string());
-        let head = format!(
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{regime}</td>",
-            escape(&row.name),
-            escape(&row.device)
-        );
+        let head = format!("<tr><th scope=\"row\">{}</th>", escape(&row.name));
+        let tail = format!("<td>{}</td><td>{regime}</td></tr>\n", escape(&row.device));
         match &row.answer {
             Answer::Decided { choice, ratio, against } => format!(
                 "{head}<td><span class=\"choice {}\">{}</span></td><td class=\"n {}\">{}</td>\
-                 <td class=\"n\">{} to {}</td><td>{}</td><td>{}</td></tr>\n",
+                 <td class=\"n\">{} to {}</td><td>{}</td><td>{}</td>{tail}",
                 class(*choice),
                 choice.word(),
                 verdict_class(ratio.verdict),
@@ -36,15 +33,15 @@ pub fn section(bench: &Bench, decision: &Decision) -> String {
                 escape(against)
             ),
             Answer::Undecided { why, .. } => format!(
-                "{head}<td><span class=\"choice\">undecided</span></td><td colspan=\"4\">{}</td></tr>\n",
+                "{head}<td><span class=\"choice\">undecided</span></td><td colspan=\"4\">{}</td>{tail}",
                 escape(why)
             ),
         }
     }).collect();
-    let head = "<tr><th scope=\"col\">op and size</th><th scope=\"col\">device</th><th scope=\"col\">regime</th>\
+    let head = "<tr><th scope=\"col\">op and size</th>\
         <th scope=\"col\">decision</th><th scope=\"col\" class=\"n\">ratio</th>\
         <th scope=\"col\" class=\"n\">interval</th><th scope=\"col\">reading</th>\
-        <th scope=\"col\">against</th></tr>";
+        <th scope=\"col\">against</th><th scope=\"col\">device</th><th scope=\"col\">regime</th></tr>";
     html += &scrolling("The decision for each op and size", "tall", head, &rows);
     html += "<details><summary>What the words mean</summary><dl class=\"words\">";
     for (word, meaning) in meanings() {

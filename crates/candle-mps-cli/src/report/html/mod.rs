@@ -175,15 +175,18 @@ fn key_figures(results: &Results, decision: Option<&Decision>) -> String {
         .iter()
         .fold((0, 0), |(ok, ran), sum| (ok + sum.ok, ran + sum.ran()));
     if ran > 0 {
-        let not_built = sums
+        let idle = sums
             .iter()
             .zip(Place::ALL)
             .filter(|(sum, _)| sum.ran() == 0);
-        let not_built: Vec<_> = not_built.map(|(_, place)| place.name()).collect();
-        let rest = match not_built.as_slice() {
+        let idle: Vec<_> = idle.map(|(_, place)| place.name()).collect();
+        let mut rest = match idle.as_slice() {
             [] => "on the CPU, on Metal and by MPS".to_owned(),
             places => format!("nothing of {} yet", places.join(" and ")),
         };
+        if ok < ran {
+            rest = format!("<em class=\"slower\">{} wrong</em>, {rest}", ran - ok);
+        }
         cards.push((
             format!("{ok} of {ran}"),
             "ops by dtype and pass within their error bounds",
@@ -223,7 +226,8 @@ fn middle(decision: &Decision) -> Option<(f64, f64, f64)> {
 }
 
 fn ratio_plot(bench: &Bench, decision: &Decision) -> Option<String> {
-    let mut html = "<p>A peer's time by ours, one line for each op and size, best first. Marks right of 1 are \
+    let mut html = "<p>A peer's time by ours, one line for each op and size, best first; regime \
+        latency where a name says no other. Marks right of 1 are \
         peers slower than ours; on the shaded side ours loses. Bars are intervals of paired runs.</p>\n"
         .to_owned();
     for width in [Width::Wide, Width::Narrow] {
@@ -242,7 +246,7 @@ fn size_plots(bench: &Bench) -> Option<String> {
     }
     let mut html =
         "<p>Time of a call over the work in it, for ops measured at several sizes. Lower is \
-        better.</p>\n"
+        better. The regime is latency where a title names no other.</p>\n"
             .to_owned();
     for width in [Width::Wide, Width::Narrow] {
         html += &sizes::key(bench, width).inline(width.class(), "Which mark is whose");
@@ -258,7 +262,7 @@ fn size_plots(bench: &Bench) -> Option<String> {
 fn scrolling(caption: &str, class: &str, head: &str, body: &str) -> String {
     format!(
         "<div class=\"scroll {class}\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table>\n\
-         <caption>{caption}</caption>\n<thead>{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
+         <caption><span>{caption}</span></caption>\n<thead>{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
     )
 }
 

@@ -16,7 +16,12 @@ pub fn section(bench: &Bench) -> String {
             escape(device),
             meaning(regime)
         );
-        html += &scrolling(&caption, "tall", &overview_head(bench), &overview(&rows));
+        html += &scrolling(
+            &caption,
+            "tall tight",
+            &overview_head(bench),
+            &overview(&rows),
+        );
     }
     html += "<p class=\"note\">n/d: no difference. ?: unclear. *: another run. –: no such op, or not here.</p>\n";
     for (device, regime, rows) in groups(bench) {

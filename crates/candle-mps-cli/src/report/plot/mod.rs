@@ -21,7 +21,7 @@ impl Width {
     /// In units of CSS.
     pub fn units(self) -> f64 {
         match self {
-            Self::Wide => 980.0,
+            Self::Wide => 1132.0,
             Self::Narrow => 360.0,
         }
     }

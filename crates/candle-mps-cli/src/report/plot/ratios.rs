@@ -69,8 +69,8 @@ impl Shape {
     fn of(width: Width) -> Self {
         match width {
             Width::Wide => Self {
-                track: (290.0, 830.0),
-                top: 62.0,
+                track: (290.0, 980.0),
+                top: 70.0,
                 row: 24.0,
                 above: false,
             },
@@ -87,15 +87,31 @@ impl Shape {
 fn frame(axis: &Axis, shape: &Shape, rows: usize) -> String {
     let (left, one) = (shape.track.0, axis.at(1.0));
     let (top, bottom) = (shape.top - 4.0, shape.top + shape.row * rows as f64 + 4.0);
-    let mut body = format!(
-        "<rect class=\"loss\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-        one - left,
-        bottom - top
-    );
+    // Names that stand above their marks are kept free of lines.
+    let bands: Vec<_> = match shape.above {
+        true => (0..rows)
+            .map(|row| shape.top + shape.row * row as f64)
+            .collect(),
+        false => vec![top],
+    };
+    let bands = bands.into_iter().map(|from| match shape.above {
+        true => (from + 23.0, from + shape.row - 2.0),
+        false => (from, bottom),
+    });
+    let bands: Vec<_> = bands.collect();
+    let mut body = String::new();
+    for (from, to) in &bands {
+        body += &format!(
+            "<rect class=\"loss\" x=\"{left:.1}\" y=\"{from:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+            one - left,
+            to - from
+        );
+    }
     let line = |class: &str, x: f64| {
-        format!(
-            "<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>"
-        )
+        let lines = bands.iter().map(|(from, to)| {
+            format!("<line class=\"{class}\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{from:.1}\" y2=\"{to:.1}\"/>")
+        });
+        lines.collect::<String>()
     };
     let text = |class: &str, x: f64, y: f64, text: &str| {
         format!("<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>")
@@ -117,9 +133,11 @@ fn frame(axis: &Axis, shape: &Shape, rows: usize) -> String {
             body += &text("tick", x, y, &format!("{value}x"));
         }
     }
-    let head = top - 28.0;
-    body += &text("note lose end", one - 8.0, head, "slower");
-    body += &text("note", one + 8.0, head, "ours is faster");
+    let head = top - 30.0;
+    // On a line of their own, since the thresholds are near.
+    let sides = head - 18.0 * f64::from(u8::from(!shape.above));
+    body += &text("note lose end", one - 8.0, sides, "slower");
+    body += &text("note", one + 8.0, sides, "ours is faster");
     for (value, word) in [(WORTHWHILE, "worthwhile"), (GO, "go")] {
         // On a phone there is no room for both beside each other.
         if !shape.above {
@@ -133,7 +151,7 @@ fn frame(axis: &Axis, shape: &Shape, rows: usize) -> String {
             top - 8.0,
             "against the fastest",
         );
-        body += &text("note", shape.track.1 + 20.0, head + 2.0, "decision");
+        body += &text("note", shape.track.1 + 20.0, head + 6.0, "decision");
     }
     body
 }
@@ -178,8 +196,8 @@ impl<'a> Line<'a> {
             right.max(360.0),
             shape.row
         );
-        let name = escape(&shortened(&self.name(), if shape.above { 34 } else { 40 }));
-        let (said, class) = self.said();
+        let name = escape(&shortened(&self.name(), if shape.above { 38 } else { 40 }));
+        let (said, class) = self.said(shape.above);
         body += &if shape.above {
             format!(
                 "<text x=\"{left:.1}\" y=\"{0:.1}\">{name}</text>\
@@ -227,8 +245,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The decision in short, and its class.
-    fn said(&self) -> (String, &'static str) {
+    /// The decision in short, or `only` its ratio, and its class.
+    fn said(&self, only: bool) -> (String, &'static str) {
         let Some((choice, ratio, _)) = self.decided else {
             return ("undecided".to_owned(), "no_go");
         };
@@ -242,7 +260,10 @@ impl<'a> Line<'a> {
             Verdict::Slower => "slower",
             _ => choice.word(),
         };
-        (format!("{} {word}", times(ratio.times)), class)
+        match only {
+            true => (times(ratio.times), class),
+            false => (format!("{} {word}", times(ratio.times)), class),
+        }
     }
 
     /// All of it in words, as browsers show it beside the pointer.

@@ -4,7 +4,7 @@
 use super::{Axis, Drawing, Width, colour, escape, legend, mark, shortened, span, text_width};
 use crate::report::figures::{bytes, operations, time};
 use crate::results::Pass;
-use crate::results::bench::{Bench, Cell, Row};
+use crate::results::bench::{Bench, Cell, Regime, Row};
 
 const WIDE: f64 = 320.0;
 const HIGH: f64 = 240.0;
@@ -18,6 +18,8 @@ pub struct Panel<'a> {
     rows: Vec<&'a Row>,
     /// Whether the size is counted in operations, otherwise in bytes.
     operations: bool,
+    /// Whether other sizes of the op have a panel of their own.
+    several: bool,
 }
 
 /// The ops with several sizes. Sizes of an op that differ in more than their numbers are apart:
@@ -48,9 +50,15 @@ pub fn panels(bench: &Bench) -> Vec<Panel<'_>> {
             bench,
             rows,
             operations,
+            several: false,
         })
     });
-    panels.collect()
+    let mut panels: Vec<_> = panels.collect();
+    let titles: Vec<_> = panels.iter().map(Panel::title).collect();
+    for (panel, title) in panels.iter_mut().zip(&titles) {
+        panel.several = titles.iter().filter(|it| *it == title).count() > 1;
+    }
+    panels
 }
 
 /// All panels as one picture, with the legend above.
@@ -110,6 +118,9 @@ impl Panel<'_> {
             return String::new();
         };
         let mut title = row.op.clone();
+        if self.several {
+            title += &format!(" from {}", row.shape);
+        }
         if row.pass != Pass::Forward {
             title += &format!(" {}", row.pass);
         }
@@ -119,7 +130,10 @@ impl Panel<'_> {
         if row.device != "cpu" {
             title += &format!(" on {}", row.device);
         }
-        format!("{title}, {}", row.regime)
+        match row.regime {
+            Regime::Latency => title,
+            regime => format!("{title}, {regime}"),
+        }
     }
 
     /// What it shows, for those who do not see it.
@@ -203,33 +217,33 @@ impl Panel<'_> {
     /// The shapes below the axis, as many as have room, and what is counted.
     fn shapes(&self, x: &Axis, bottom: f64) -> String {
         let mut body = String::new();
-        let mut free = f64::NEG_INFINITY;
+        // The ends keep within the picture, whatever is beneath them.
+        // What numbers do not say is in the title.
+        let label = |row: &Row| shortened(row.shape.split(',').next().unwrap_or_default(), 28);
+        let half = |row: &Row| text_width(&label(row), 12.0) / 2.0;
+        let middle = |row: &Row| {
+            let most = (WIDE - half(row) - 2.0).max(half(row) + 2.0);
+            x.at(self.size(row)).clamp(half(row) + 2.0, most)
+        };
         let last = self.rows.len() - 1;
-        let half = |row: &Row| text_width(&row.shape, 11.5) / 2.0;
-        let room = self
-            .rows
-            .last()
-            .map_or(0.0, |row| x.at(self.size(row)) - half(row) - 6.0);
+        let room = middle(self.rows[last]) - half(self.rows[last]) - 6.0;
+        let mut free = f64::NEG_INFINITY;
         for (index, row) in self.rows.iter().enumerate() {
             let at = x.at(self.size(row));
             body += &format!(
-                "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
-                bottom,
+                "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{bottom:.1}\" y2=\"{:.1}\"/>",
                 bottom + 5.0
             );
-            if at - half(row) < free || (index < last && index > 0 && at + half(row) > room) {
+            let (start, end) = (middle(row) - half(row), middle(row) + half(row));
+            if start < free || (index < last && index > 0 && end > room) {
                 continue;
             }
-            // The ends keep within the picture.
-            let middle = at.clamp(
-                half(row) + 2.0,
-                (WIDE - half(row) - 2.0).max(half(row) + 2.0),
-            );
-            free = middle + half(row) + 6.0;
+            free = end + 6.0;
             body += &format!(
-                "<text class=\"tick\" x=\"{middle:.1}\" y=\"{:.1}\">{}</text>",
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                middle(row),
                 bottom + 18.0,
-                escape(&shortened(&row.shape, 24))
+                escape(&label(row))
             );
         }
         let count = |row: &Row| match self.operations {
@@ -280,10 +294,10 @@ mod tests {
         assert_eq!(kind("1x2048 r16, W [out, in]"), "#x# r#, W [out, in]");
         let bench = fixture::bench();
         let panels = panels(&bench);
-        let matmul: Vec<_> = panels
+        let matmul = panels
             .iter()
-            .filter(|it| it.title() == "matmul, latency")
-            .collect();
+            .filter(|it| it.title().starts_with("matmul from"));
+        let matmul: Vec<_> = matmul.collect();
         assert_eq!(matmul.len(), 2, "squares, and thin ones");
         assert_eq!(matmul[0].rows.len(), 6);
         assert!(

@@ -4,12 +4,13 @@
 //! Decided is against the fastest peer that is marked as a baseline and ran in turns with ours.
 //! Figures of another run never decide.
 
-use std::fmt::Write;
+mod words;
 
 use serde::Serialize;
 
-use crate::report::figures::times;
 use crate::results::bench::{Bench, Cell, Ratio, Regime, Row, Verdict};
+
+pub use words::meanings;
 
 /// From so many times on, it is a go.
 pub const GO: f64 = 5.0;
@@ -152,58 +153,6 @@ impl Decision {
             rows,
         }
     }
-
-    /// The file for people: the summary, the table, what the words mean.
-    pub fn markdown(&self, bench: &Bench) -> String {
-        let mut text = format!("# Decision\n\n{}\n\n", cell(&self.summary));
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "candle-mps {}, `{}`, on {} with {} threads.\n",
-            bench.version,
-            bench.command,
-            cell(&bench.machine.processor),
-            bench.machine.threads
-        );
-        text.push_str("| op | device | regime | decision | ratio | reading | against |\n");
-        text.push_str("|---|---|---|---|---:|---|---|\n");
-        for row in &self.rows {
-            let regime = row.regime.map_or("–".to_owned(), |it| it.to_string());
-            let _ = write!(
-                text,
-                "| {} | {} | {regime} | ",
-                cell(&row.name),
-                cell(&row.device)
-            );
-            let _ = match &row.answer {
-                Answer::Decided {
-                    choice,
-                    ratio,
-                    against,
-                } => writeln!(
-                    text,
-                    "{} | {} ({} to {}) | {} | {} |",
-                    choice.word(),
-                    times(ratio.times),
-                    times(ratio.low),
-                    times(ratio.high),
-                    reading(ratio.verdict),
-                    cell(against),
-                ),
-                Answer::Undecided { why, .. } => {
-                    writeln!(text, "undecided: {} | – | – | – |", cell(why))
-                }
-            };
-        }
-        if self.rows.iter().any(|row| row.asks_for_a_mac()) {
-            let _ = writeln!(text, "\nOn a Mac:\n\n    {ON_A_MAC}");
-        }
-        let _ = writeln!(text, "\n## What the words mean\n");
-        for (word, meaning) in meanings() {
-            let _ = writeln!(text, "- **{word}**: {meaning}");
-        }
-        text
-    }
 }
 
 impl Decided {
@@ -217,21 +166,6 @@ impl Decided {
             }
         )
     }
-}
-
-/// The words of the table, explained.
-pub fn meanings() -> [(&'static str, String); 5] {
-    [
-        ("ratio", "the baseline's time by ours, the median of pairs that were measured one after the other, \
-          and between which values it lies: above 1 we are faster".to_owned()),
-        ("go, worthwhile, no-go", format!("a ratio of {GO} or more, of {WORTHWHILE} or more, below. A no-go \
-          may still be faster: the reading says so")),
-        ("reading", "faster or slower if the interval says so; no difference if it does not leave the \
-          neighbourhood of 1; unclear if it is wide and has both sides in it".to_owned()),
-        ("against", "the fastest of the well-configured baselines that took turns with ours in this run; \
-          Candle as it comes and figures of another run never decide".to_owned()),
-        ("undecided", "nothing was measured that could decide it; the reason stands beside it".to_owned()),
-    ]
 }
 
 fn decide(bench: &Bench, row: &Row) -> Answer {
@@ -315,72 +249,6 @@ impl Counts {
     pub fn decided(&self) -> usize {
         self.go + self.worthwhile + self.no_go
     }
-
-    /// The plain reading of all rows, in one line.
-    pub fn reading(&self) -> String {
-        let Self {
-            faster,
-            slower,
-            no_difference,
-            unclear,
-            ..
-        } = self;
-        let mut text = format!(
-            "faster in {faster} of {} rows, slower in {slower}",
-            self.decided()
-        );
-        if *no_difference > 0 {
-            let _ = write!(text, ", as fast in {no_difference}");
-        }
-        if *unclear > 0 {
-            let _ = write!(text, ", unclear in {unclear}");
-        }
-        text
-    }
-
-    fn summary(&self, bench: &Bench) -> String {
-        let Self {
-            go,
-            worthwhile,
-            no_go,
-            undecided,
-            ..
-        } = self;
-        let baselines = bench.peers.iter().filter(|peer| peer.baseline);
-        let baselines: Vec<_> = baselines.map(|peer| peer.title.as_str()).collect();
-        let mut text = match baselines.as_slice() {
-            [] => "No baseline was asked to run, so nothing is decided.".to_owned(),
-            [one] => format!("Against {one}: "),
-            several => format!("Against the faster of {}: ", several.join(" and ")),
-        };
-        if !baselines.is_empty() {
-            let _ = write!(
-                text,
-                "{go} go, {worthwhile} worthwhile, {no_go} no-go; ours is {}.",
-                self.reading()
-            );
-        }
-        if *undecided > 0 {
-            let _ = write!(text, " {undecided} undecided.");
-        }
-        if !bench.finished {
-            text.push_str(" The run did not end: more rows may be missing.");
-        }
-        text
-    }
-}
-
-/// A text from outside as a cell of a Markdown table.
-fn cell(text: &str) -> String {
-    let mut clean = String::new();
-    for character in text.chars() {
-        match character {
-            '|' | '<' | '>' | '*' | '`' | '[' | ']' => clean.extend(['\\', character]),
-            character if character.is_control() => clean.push(' '),
-            character => clean.push(character),
-        }
-    }
-    clean
 }
 
 #[cfg(test)]
@@ -494,41 +362,5 @@ mod tests {
             "worthwhile against candle-v4"
         );
         assert!(decision.rows.iter().all(|row| row.name != "softmax"));
-    }
-
-    #[test]
-    fn the_file_has_every_row_and_is_clean() {
-        let bench = fixture::bench();
-        let decision = Decision::of(&bench);
-        let text = decision.markdown(&bench);
-        assert!(
-            text.starts_with("# Decision\n\nAgainst the faster of "),
-            "{text}"
-        );
-        let table: Vec<_> = text.lines().filter(|line| line.starts_with("| ")).collect();
-        assert_eq!(table.len(), decision.rows.len() + 1);
-        assert!(
-            table
-                .iter()
-                .all(|line| line.replace("\\|", "").matches('|').count() == 8),
-            "{text}"
-        );
-        assert!(text.contains("slower") && text.contains(ON_A_MAC), "{text}");
-        let Counts {
-            faster,
-            slower,
-            no_difference,
-            unclear,
-            ..
-        } = decision.counts;
-        assert_eq!(
-            faster + slower + no_difference + unclear,
-            decision.counts.decided()
-        );
-        assert_eq!(
-            decision.counts.decided() + decision.counts.undecided,
-            decision.rows.len()
-        );
-        assert_eq!(cell("a|b<c>\nd"), "a\\|b\\<c\\> d");
     }
 }

@@ -182,3 +182,21 @@ fn a_page_that_cannot_be_written_is_an_error() {
         "{said}"
     );
 }
+
+#[test]
+#[cfg(unix)]
+fn without_a_browser_the_page_is_named() {
+    let folder = Folder::with("report-open", &["verify-cpu.json"]);
+    let output = Command::new(env!("CARGO_BIN_EXE_candle-mps"))
+        .args(["report", "--open", "yes", "--out"])
+        .arg(&folder.0)
+        .env("PATH", &folder.0)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("report.html") && said.contains("by hand"),
+        "{said}"
+    );
+}

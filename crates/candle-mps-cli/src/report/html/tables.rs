@@ -27,7 +27,7 @@ pub fn section(bench: &Bench) -> String {
     for (device, regime, rows) in groups(bench) {
         let title = format!("Every figure on {}, regime {regime}", escape(device));
         html += &format!("<details><summary>{title}</summary>\n");
-        html += &scrolling(&title, "tall", FULL_HEAD, &full(bench, &rows));
+        html += &scrolling(&title, "tall tight", FULL_HEAD, &full(bench, &rows));
         html += "</details>\n";
     }
     html

@@ -174,7 +174,7 @@ pub fn legend(
     let names = bench.peers.iter().enumerate();
     let names = names.filter(|(peer, _)| shown(*peer));
     let mut entries: Vec<_> = names
-        .map(|(peer, it)| (peer, it.id.clone(), false))
+        .map(|(peer, it)| (peer, shortened(&it.id, 24), false))
         .collect();
     if another {
         entries.push((2, "hollow: another run".to_owned(), true));
@@ -202,7 +202,7 @@ pub fn legend(
 
 /// About how wide a text is; the fonts of browsers differ.
 pub fn text_width(text: &str, size: f64) -> f64 {
-    text.chars().count() as f64 * size * 0.56
+    text.chars().count() as f64 * size * 0.62
 }
 
 /// At most so many characters; what is missing is an ellipsis.

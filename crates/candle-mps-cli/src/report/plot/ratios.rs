@@ -69,7 +69,7 @@ impl Shape {
     fn of(width: Width) -> Self {
         match width {
             Width::Wide => Self {
-                track: (290.0, 980.0),
+                track: (324.0, 980.0),
                 top: 70.0,
                 row: 24.0,
                 above: false,
@@ -196,7 +196,7 @@ impl<'a> Line<'a> {
             right.max(360.0),
             shape.row
         );
-        let name = escape(&shortened(&self.name(), if shape.above { 38 } else { 40 }));
+        let name = escape(&shortened(&self.name(), if shape.above { 34 } else { 38 }));
         let (said, class) = self.said(shape.above);
         body += &if shape.above {
             format!(

@@ -158,8 +158,11 @@ impl Panel<'_> {
     /// The panel alone.
     pub fn draw(&self) -> Drawing {
         let (left, right, top, bottom) = (58.0, WIDE - 16.0, 34.0, HIGH - 42.0);
-        let title = escape(&shortened(&self.title(), 40));
-        let mut body = format!("<text class=\"head\" x=\"{left}\" y=\"20\">{title}</text>");
+        let title = shortened(&self.title(), 33);
+        // Above the frame, unless it is too long for that. Its letters are bold.
+        let start = (WIDE - text_width(&title, 15.0)).clamp(4.0, left);
+        let title = escape(&title);
+        let mut body = format!("<text class=\"head\" x=\"{start:.1}\" y=\"20\">{title}</text>");
         let times = || self.rows.iter().flat_map(|row| points(row));
         let sizes = span(self.rows.iter().map(|row| self.size(row)));
         let (Some(x), Some(y)) = (sizes, span(times().map(|(_, seconds, _)| seconds))) else {

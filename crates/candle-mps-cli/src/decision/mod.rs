@@ -16,7 +16,7 @@ pub use words::meanings;
 pub const GO: f64 = 5.0;
 /// From so many times on, it is worthwhile.
 pub const WORTHWHILE: f64 = 3.0;
-/// What `decide` writes.
+/// Its file, which `report` writes.
 pub const FILE: &str = "decision.md";
 /// What decides the rows of a GPU.
 pub const ON_A_MAC: &str = "cargo install candle-mps-cli --features metal && candle-mps bench";

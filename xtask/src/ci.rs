@@ -21,7 +21,7 @@ struct Part {
 }
 
 /// The parts in order: what fails fast comes first.
-const PARTS: [Part; 15] = [
+const PARTS: [Part; 16] = [
     part("format", |layout| format(layout).map(no_tests), &[]),
     part(
         "bindings",
@@ -45,6 +45,11 @@ const PARTS: [Part; 15] = [
         &[],
     ),
     part("test fast", |layout| Ok(Set::Fast.run(layout, &[])), &[]),
+    part(
+        "test report",
+        |layout| Ok(Set::Report.run(layout, &[])),
+        &[],
+    ),
     part(
         "test drop-in",
         |layout| Ok(Set::DropIn.run(layout, &[])),

@@ -1,6 +1,6 @@
 //! Programs from Debian's archive, unpacked into a cache folder and not installed: the compiler
-//! that builds its own standard library for other machines, and what links and runs programs for
-//! 64-bit Arm.
+//! that builds its own standard library for other machines, what links and runs programs for 64-bit
+//! Arm, and a browser.
 
 use std::env;
 use std::ffi::OsString;
@@ -45,6 +45,14 @@ pub const ARM: Packages = Packages {
     folder: "arm-check",
     variable: "CANDLE_MPS_ARM_CHECK",
     instead: "install aarch64-linux-gnu-gcc with a C library, and qemu-aarch64",
+};
+
+/// A browser without a window, and letters for it.
+pub const BROWSER: Packages = Packages {
+    names: &["chromium-headless-shell", "fonts-dejavu-core"],
+    folder: "report-check",
+    variable: "CANDLE_MPS_REPORT_CHECK",
+    instead: "put chromium or chrome-headless-shell on the PATH",
 };
 
 impl Packages {
@@ -202,12 +210,20 @@ fn update(folder: &Path) -> Result<(), Error> {
     })
 }
 
-/// Where the shared libraries of unpacked programs are; the name has the machine in it.
+/// Where the shared libraries of unpacked programs are; the name has the machine in it. What only one
+/// other library uses is in a folder of that one's.
 fn libraries(folder: &Path) -> Vec<PathBuf> {
-    let read = fs::read_dir(folder.join("usr/lib")).into_iter().flatten();
-    read.filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with("-linux-gnu"))
+    let roots = ["usr/lib", "lib"].map(|name| folder.join(name));
+    let entries = roots
+        .iter()
+        .filter_map(|root| fs::read_dir(root).ok())
+        .flatten();
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let paths = paths.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+    let private = |path: PathBuf| [path.join("pulseaudio"), path];
+    paths
+        .flat_map(private)
+        .filter(|path| path.is_dir())
         .collect()
 }
 

@@ -86,6 +86,15 @@ pub enum Error {
     #[error("AddressSanitizer is blind here: it let a read behind an allocation pass")]
     Blind,
 
+    /// The browser ended without the picture or the text that it was asked for.
+    #[error("{program} loaded {page} and gave no {wanted}; it said:\n{said}")]
+    Browser {
+        program: String,
+        page: PathBuf,
+        wanted: &'static str,
+        said: String,
+    },
+
     /// There is no fuzz target of that name.
     #[error("no fuzz target is called {name}; there are {known}")]
     NoTarget { name: String, known: String },

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::counts::Counts;
@@ -94,12 +94,16 @@ impl Step {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Whether the program fails and says `why` on standard error.
-    pub fn fails_with(mut self, why: &str) -> Result<bool, Error> {
-        let output = self
-            .command
+    /// Runs the program and returns what it wrote, whether it failed or not.
+    pub fn captured(mut self) -> Result<Output, Error> {
+        self.command
             .output()
-            .map_err(|source| self.not_started(source))?;
+            .map_err(|source| self.not_started(source))
+    }
+
+    /// Whether the program fails and says `why` on standard error.
+    pub fn fails_with(self, why: &str) -> Result<bool, Error> {
+        let output = self.captured()?;
         Ok(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(why))
     }
 

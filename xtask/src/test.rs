@@ -9,7 +9,7 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, duration, heading};
-use crate::{arm, asan, candle, drop_in, macos, objc, sim};
+use crate::{arm, asan, candle, drop_in, macos, objc, report, sim};
 
 /// What can be asked for.
 #[derive(Clone, Copy, ValueEnum)]
@@ -28,6 +28,8 @@ pub enum Choice {
     Asan,
     /// Models of candle-transformers and candle-nn's own tests after `candle-mps patch`
     DropIn,
+    /// The page of `candle-mps report` in a browser: how it looks, light, dark and on a phone
+    Report,
     /// The GPU path type-checked and linted for macOS; runs no test
     Macos,
     /// All of the above
@@ -44,6 +46,7 @@ pub enum Set {
     Arm,
     Asan,
     DropIn,
+    Report,
     Macos,
 }
 
@@ -58,6 +61,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
         Some(Choice::Arm) => &[Set::Arm],
         Some(Choice::Asan) => &[Set::Asan],
         Some(Choice::DropIn) => &[Set::DropIn],
+        Some(Choice::Report) => &[Set::Report],
         Some(Choice::Macos) => &[Set::Macos],
         Some(Choice::All) => &[
             Set::Fast,
@@ -67,6 +71,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
             Set::Arm,
             Set::Asan,
             Set::DropIn,
+            Set::Report,
             Set::Macos,
         ],
     };
@@ -100,12 +105,15 @@ impl Set {
                 line = score.as_ref().ok().map(drop_in::Score::line);
                 ("drop-in", score.map(|score| score.sum()).and_then(some))
             }
+            Self::Report => ("report", report::run(layout, filters).and_then(some)),
             Self::Macos => ("macos", macos::run(layout).map(|()| Counts::default())),
         };
         let counts = Counts::of(result);
         eprintln!("\n   {name} took {}", duration(start.elapsed()));
         match self {
-            Self::Fast | Self::Sim | Self::Arm | Self::Asan => println!("{name}: {counts}"),
+            Self::Fast | Self::Sim | Self::Arm | Self::Asan | Self::Report => {
+                println!("{name}: {counts}")
+            }
             Self::Objc | Self::Candle => println!("{name}: {}", counts.with_skipped()),
             Self::DropIn => println!("{}", line.unwrap_or_else(|| format!("{name}: failed"))),
             Self::Macos if counts.failed == 0 => println!("{name}: no errors"),

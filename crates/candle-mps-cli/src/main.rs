@@ -4,9 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod decision;
 mod doctor;
 mod patch;
+mod report;
 mod results;
+mod style;
 mod verify;
 
 use std::io::{self, ErrorKind, Write};
@@ -42,22 +45,6 @@ enum Command {
     /// in a build with Metal. Whatever else would be good to know is a note.
     #[command(after_help = EXIT_STATUS)]
     Doctor(DoctorArguments),
-    /// Make a program train and run on our ops, without a change of its source
-    ///
-    /// Copies the candle-nn that the program uses into the folder candle-mps-patch of its workspace,
-    /// redirects its functions there to candle-mps-ops, and adds one line to [patch.crates-io] of its
-    /// Cargo.toml. What is redirected is in docs/patch.md.
-    #[command(after_help = format!("{}\n\n{EXIT_STATUS}", patch::EXAMPLES))]
-    Patch(patch::Arguments),
-    /// Measure the ops beside Candle, PyTorch and MLX
-    ///
-    /// All sides take turns in one run, each in a process of its own, and every result is there before its
-    /// clock stops. The results are written after every row, and `candle-mps report` makes a page of them.
-    #[command(after_help = format!("{}\n\n{}", bench::EXAMPLES, bench::EXIT_STATUS))]
-    Bench(bench::Arguments),
-    /// Take a side in a bench, asked on standard input
-    #[command(hide = true)]
-    Peer { who: bench::worker::Who },
     /// Show whether results are right on this machine
     ///
     /// Every op in every type, forward and backward, on random shapes and views, against the same in f64.
@@ -65,6 +52,28 @@ enum Command {
     /// Metal and MPS are asked for, too. What is compared with what is in docs/verify.md.
     #[command(after_help = format!("{}\n\n{EXIT_STATUS}", verify::EXAMPLES))]
     Verify(verify::Arguments),
+    /// Measure the ops beside Candle, PyTorch and MLX
+    ///
+    /// All sides take turns in one run, each in a process of its own, and every result is there before its
+    /// clock stops. The results are written after every row, and `candle-mps report` makes a page of them.
+    #[command(after_help = format!("{}\n\n{}", bench::EXAMPLES, bench::EXIT_STATUS))]
+    Bench(bench::Arguments),
+    /// Make a page, pictures and a decision of what `verify` and `bench` found
+    ///
+    /// Reads the files that they left in a folder, and names the parts that are missing. Nothing is
+    /// measured again.
+    #[command(after_help = EXIT_STATUS)]
+    Report(report::Arguments),
+    /// Make a program train and run on our ops, without a change of its source
+    ///
+    /// Copies the candle-nn that the program uses into the folder candle-mps-patch of its workspace,
+    /// redirects its functions there to candle-mps-ops, and adds one line to [patch.crates-io] of its
+    /// Cargo.toml. What is redirected is in docs/patch.md.
+    #[command(after_help = format!("{}\n\n{EXIT_STATUS}", patch::EXAMPLES))]
+    Patch(patch::Arguments),
+    /// Take a side in a bench, asked on standard input
+    #[command(hide = true)]
+    Peer { who: bench::worker::Who },
 }
 
 #[derive(Args)]
@@ -85,31 +94,33 @@ fn main() -> ExitCode {
             let report = Report::of_this_machine();
             status(print(&report, doctor.json), report.ok)
         }
-        Command::Patch(patch) => match patch::run(&patch) {
-            Ok(said) => status(io::stdout().write_all(said.as_bytes()), true),
-            Err(error) => {
-                eprintln!("candle-mps: {error}");
-                ExitCode::FAILURE
-            }
+        Command::Verify(verify) => match verify::run(&verify) {
+            Ok(done) => status(done.print(&mut anstream::stdout().lock()), done.results.ok),
+            Err(error) => failure(&error, error.is_usage()),
         },
-        Command::Bench(arguments) => match bench::run(&arguments) {
+        Command::Bench(bench) => match bench::run(&bench) {
             Ok(ok) => status(Ok(()), ok),
             Err(bench::Error::Output(error)) => status(Err(error), false),
-            Err(error) => {
-                eprintln!("candle-mps: {error}");
-                ExitCode::from(if error.is_usage() { 2 } else { 1 })
-            }
+            Err(error) => failure(&error, error.is_usage()),
+        },
+        Command::Report(report) => match report::run(&report) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(report::Error::Output(error)) => status(Err(error), true),
+            Err(error) => failure(&error, false),
+        },
+        Command::Patch(patch) => match patch::run(&patch) {
+            Ok(said) => status(io::stdout().write_all(said.as_bytes()), true),
+            Err(error) => failure(&error, false),
         },
         // Its end is that of whoever asks.
         Command::Peer { who } => status(bench::worker::run(who), true),
-        Command::Verify(verify) => match verify::run(&verify) {
-            Ok(done) => status(done.print(&mut anstream::stdout().lock()), done.results.ok),
-            Err(error) => {
-                eprintln!("candle-mps: {error}");
-                error.status()
-            }
-        },
     }
+}
+
+/// The exit status of a command that could not begin, which says why.
+fn failure(error: &dyn std::error::Error, usage: bool) -> ExitCode {
+    eprintln!("candle-mps: {error}");
+    ExitCode::from(if usage { 2 } else { 1 })
 }
 
 /// The exit status, given how the output went and whether all is well.

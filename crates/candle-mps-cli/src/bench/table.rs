@@ -2,14 +2,10 @@
 
 use std::io::{self, Write};
 
-use clap::builder::styling::{AnsiColor, Style};
+use clap::builder::styling::Style;
 
 use crate::results::bench::{Bench, Cell, Limits, Measured, Peer, Row, Verdict};
-
-const TOPIC: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
+use crate::style::{BAD, FAINT, GOOD, PLAIN, TOPIC};
 
 /// What the signs behind a ratio mean.
 const SIGNS: &str = "\
@@ -110,8 +106,8 @@ fn ratio(cell: &Cell) -> (Style, String) {
     let (style, sign) = match ratio.verdict {
         Verdict::Faster => (GOOD, " "),
         Verdict::Slower => (BAD, " "),
-        Verdict::NoDifference => (Style::new(), "="),
-        Verdict::Unclear => (Style::new(), "?"),
+        Verdict::NoDifference => (PLAIN, "="),
+        Verdict::Unclear => (PLAIN, "?"),
     };
     let other = if matches!(cell, Cell::AnotherRun(_)) {
         "*"

@@ -3,19 +3,14 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use clap::builder::styling::{AnsiColor, Style};
+use clap::builder::styling::Style;
 
 use super::cpu::Cpu;
 use super::metal::Metal;
 use super::paths::Path;
 use super::system::System;
 use super::{Report, Severity, Uses};
-
-const TOPIC: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+use crate::style::{BAD, FAINT, GOOD, NOTE, TOPIC};
 
 /// Writes the report with colours; the caller's stream drops those that nobody would see.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {

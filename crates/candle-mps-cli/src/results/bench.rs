@@ -172,15 +172,16 @@ impl Ratio {
     /// Below this a difference is called small.
     const SMALL: f64 = 1.1;
 
-    /// The ratio as a reader is told it.
-    pub fn words(&self) -> String {
-        let times = self.times;
-        let small = (1. / Self::SMALL..Self::SMALL).contains(&times);
+    /// What it says, in words.
+    pub fn reading(&self) -> &'static str {
+        let small = (1. / Self::SMALL..Self::SMALL).contains(&self.times);
         match self.verdict {
-            Verdict::NoDifference => "no difference".to_owned(),
-            Verdict::Unclear => format!("unclear, {:.2} to {:.2}x", self.low, self.high),
-            _ if small => format!("{times:.2}x, a small difference"),
-            _ => format!("{times:.2}x"),
+            Verdict::Faster if small => "a little faster",
+            Verdict::Faster => "faster",
+            Verdict::NoDifference => "no difference",
+            Verdict::Unclear => "unclear",
+            Verdict::Slower if small => "a little slower",
+            Verdict::Slower => "slower",
         }
     }
 }

@@ -35,14 +35,6 @@ impl Scales {
         Self::One(expected.iter().fold(1., largest))
     }
 
-    /// So many times as large.
-    pub fn times(self, times: f64) -> Self {
-        match self {
-            Self::One(scale) => Self::One(scale * times),
-            Self::Each(scales) => Self::Each(scales.into_iter().map(|it| it * times).collect()),
-        }
-    }
-
     /// One for each element; below the normal numbers of the type, rounding has steps of one size.
     pub fn each(magnitudes: Vec<f64>, dtype: DType) -> Self {
         let least = match dtype {

@@ -1,8 +1,6 @@
 //! Why `candle-mps verify` could not begin, or could not write its file. What goes wrong within it is a row
 //! of the table.
 
-use std::process::ExitCode;
-
 use crate::results;
 
 /// What stopped the command.
@@ -35,11 +33,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// 2 for a wrong command line.
-    pub fn status(&self) -> ExitCode {
-        match self {
-            Self::UnknownOp { .. } => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
-        }
+    /// Whether the command line was wrong, rather than the machine.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::UnknownOp { .. })
     }
 }

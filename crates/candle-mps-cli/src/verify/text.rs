@@ -5,22 +5,16 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::builder::styling::{AnsiColor, Style};
-
 use crate::results::Pass;
 use crate::results::verify::{Conformance, Outcome, Row, Training, Verify};
-
-const HEAD: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+use crate::style::{BAD, FAINT, GOOD, TOPIC};
 
 /// Writes everything with colours; the caller's stream drops those that nobody would see.
 pub fn write(results: &Verify, written: Option<&Path>, out: &mut impl Write) -> io::Result<()> {
     let run: Vec<&Row> = results.rows.iter().filter(|row| !not_built(row)).collect();
     writeln!(
         out,
-        "{HEAD}{:<19} {:<5} {:<21} {:<21} {HEAD:#}",
+        "{TOPIC}{:<19} {:<5} {:<21} {:<21} {TOPIC:#}",
         "op", "type", "forward error/bound", "backward error/bound"
     )?;
     // The rows of a pass come in the order of the ops, backward behind forward.

@@ -7,7 +7,7 @@
 //! bias of positions) needs the gradient of every score: then the scores are computed as a matrix,
 //! by ops that have a backward.
 
-use candle_core::{D, Layout, Shape, Tensor};
+use candle_core::{D, DType, Layout, Shape, Tensor};
 use candle_mps_cpu::attention as cpu;
 use candle_mps_cpu::memory::vector;
 
@@ -190,6 +190,20 @@ fn composed(
             q.dtype(),
             q.device(),
         )?);
+    }
+    // Scores that are rounded to a narrow type lose more than a result may.
+    if matches!(q.dtype(), DType::F16 | DType::BF16) {
+        let wide = |x: &Tensor| x.to_dtype(DType::F32);
+        let mask = mask.map(wide).transpose()?;
+        let y = composed(
+            &wide(q)?,
+            &wide(k)?,
+            &wide(v)?,
+            mask.as_ref(),
+            scale,
+            options,
+        )?;
+        return Ok(y.to_dtype(q.dtype())?);
     }
     // The queries of all heads that share k and v are the rows of one product.
     let rows = heads / kv_heads * queries;

@@ -88,10 +88,9 @@ impl Work {
 }
 
 /// What a call leaves. It is dropped when the clock has stopped, as by a caller who uses it first.
-#[cfg_attr(not(test), expect(dead_code, reason = "kept to be dropped"))]
 pub enum Outcome {
-    Tensor(Tensor),
-    Grads(GradStore),
+    Tensor(#[cfg_attr(not(test), expect(dead_code, reason = "kept to be dropped"))] Tensor),
+    Grads(#[expect(dead_code, reason = "kept to be dropped")] GradStore),
     Nothing,
 }
 

@@ -150,8 +150,7 @@ fn case(random: &mut Random, kind: Kind, by_its_other_name: bool) -> Case {
         move |x| attention(x, &options),
     );
     if kind.mask == Mask::Trained {
-        // Its gradient is that of every score, so these are a matrix, rounded to the type.
-        case.rounded(4.)
+        case
     } else {
         case.frozen_from(3)
     }

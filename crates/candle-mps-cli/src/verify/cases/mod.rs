@@ -53,8 +53,6 @@ pub struct Operand {
 pub enum Scale {
     /// The largest expected element of the tensor, or 1.
     Largest,
-    /// So many times that in f16 and bf16: a composition of Candle's ops rounds to the type on its way.
-    Rounded(f64),
     /// For sums of products: the function on absolute values, element by element. Its gradients are the
     /// scales of the gradients, where they are sums of products as well.
     Magnitude { of: Function, backward: bool },
@@ -85,12 +83,6 @@ impl Case {
         for operand in &mut self.operands[first..] {
             operand.trained = false;
         }
-        self
-    }
-
-    /// A composition that rounds in between, where half types feel it.
-    fn rounded(mut self, times: f64) -> Self {
-        self.scale = Scale::Rounded(times);
         self
     }
 

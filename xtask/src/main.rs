@@ -7,6 +7,7 @@
 mod apple;
 mod arm;
 mod asan;
+mod bench;
 mod bindings;
 mod browser;
 mod candle;
@@ -63,6 +64,18 @@ enum Command {
         #[arg(last = true, value_name = "TEST ARGUMENTS")]
         filters: Vec<String>,
     },
+    /// Find out what this machine does with candle-mps: doctor, correctness, speed, decision, report
+    ///
+    /// Takes about ten minutes on two cores, most of it to build. PyTorch and MLX take part once
+    /// `candle-mps bench --install-peers` has installed them.
+    Bench {
+        /// The folder for the results; otherwise target/candle-mps-report
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<std::path::PathBuf>,
+        /// Passed on to `candle-mps bench`, for example `--ops softmax`
+        #[arg(last = true, value_name = "BENCH ARGUMENTS")]
+        arguments: Vec<String>,
+    },
     /// Give the CPU ops random arguments, good and bad, under AddressSanitizer
     ///
     /// The last line is `fuzz: P passed, F failed`. What fails
@@ -99,6 +112,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = Layout::find().and_then(|layout| match arguments.command {
         Command::Test { set, filters } => Ok(test::run(&layout, set, &filters)),
+        Command::Bench { out, arguments } => bench::run(&layout, out, &arguments),
         Command::Fuzz {
             target,
             seconds,

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -76,6 +77,19 @@ impl Step {
                 status,
             })
         }
+    }
+
+    /// Runs the program with what it says in a file, and tells whether it was successful. What it complains of
+    /// and its progress stay on the terminal.
+    pub fn run_into(mut self, file: &Path) -> Result<bool, Error> {
+        self.show();
+        let output = File::create(file).map_err(Error::file("create", file))?;
+        let status = self
+            .command
+            .stdout(output)
+            .status()
+            .map_err(|source| self.not_started(source))?;
+        Ok(status.success())
     }
 
     /// Runs the program and returns what it wrote to standard output.

@@ -87,7 +87,7 @@ impl Shared {
 
     /// Cargo with the flags of the shared form, the same for the simulator and for the tests, so
     /// that what both depend on is built once.
-    fn cargo(&self, layout: &Layout, command: &str) -> Step {
+    pub fn cargo(&self, layout: &Layout, command: &str) -> Step {
         self.cargo_in(&layout.sim(), command)
     }
 

@@ -3,7 +3,7 @@
 //!     cargo bench -p candle-mps-cpu --bench threads
 //!
 //! Calls follow each other here, so the other thread hardly sleeps and a wake-up is cheap; between the calls
-//! of a model it costs more, see [`threads::parts`]. The ops beside their peers: `candle-mps/benches`.
+//! of a model it costs more, see [`threads::parts`]. The ops beside their peers: `candle-mps bench`.
 
 use std::time::Instant;
 

@@ -5,12 +5,14 @@
 //! row.
 
 mod limits;
+mod memory;
 mod ops;
 mod peers;
 mod plan;
 mod process;
 mod protocol;
-mod python;
+pub mod python;
+mod seats;
 mod stats;
 mod table;
 mod turns;
@@ -24,9 +26,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::peers::Entry;
 use self::plan::Planned;
-use self::process::Process;
 use self::protocol::Question;
-use self::turns::{Effort, Gone, Peer};
+use self::seats::Seat;
+use self::turns::Effort;
 use crate::results::bench::{Bench, Cell, Row};
 use crate::results::{self, BENCH, FOLDER, Machine};
 
@@ -60,7 +62,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     shapes: Option<PathBuf>,
     /// How long to measure each row
-    #[arg(long, default_value_t = 1.5, value_name = "SECONDS", value_parser = positive)]
+    #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = positive)]
     seconds: f64,
     /// The folder for the results
     #[arg(long, default_value = FOLDER, value_name = "FOLDER")]
@@ -71,6 +73,9 @@ pub struct Arguments {
     /// Install PyTorch and MLX into a folder of their own, and measure nothing
     #[arg(long)]
     install_peers: bool,
+    /// Measure the peak memory of a training step instead, each side in a process of its own
+    #[arg(long)]
+    memory: bool,
     /// Show the ops, their sizes and the peers, and measure nothing
     #[arg(long)]
     list: bool,
@@ -117,17 +122,22 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         list(&mut out)?;
         return Ok(true);
     }
+    if arguments.memory {
+        return memory::run(arguments.json, &mut out).map_err(Error::Output);
+    }
     let (rows, mut problems) = planned(arguments)?;
     let mut peers = chosen(&arguments.against, &mut problems)?;
     let mut bench = Bench {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: command(),
+        command: results::command(),
         machine: Machine::of_this_machine(),
         problems,
         ..Bench::default()
     };
     for peer in &mut peers {
-        peer.start();
+        if let Some(problem) = peer.start() {
+            bench.problems.push(problem);
+        }
     }
     bench.peers = peers.iter().map(|peer| peer.entry.column()).collect();
     bench.limits = limits::measure();
@@ -162,12 +172,9 @@ fn measure(
             let mut at_table: Vec<_> = peers.iter_mut().map(Seat::peer).collect();
             turns::row(&mut at_table, &question(planned), effort, &mut random)
         };
-        for (at, why) in gone {
-            let id = peers[at].entry.id;
-            let name = format!("{} {}", planned.op, planned.shape());
-            bench.problems.push(format!("{id} in {name}: {why}"));
+        for (at, _) in gone {
             if let Some(given_up) = peers[at].restart() {
-                bench.problems.push(format!("{id}: {given_up}"));
+                bench.problems.push(given_up);
                 bench.peers[at] = peers[at].entry.column();
             }
         }
@@ -185,12 +192,7 @@ fn measure(
         for (cell, peer) in cells.iter_mut().zip(&bench.peers) {
             match cell {
                 Cell::None => *cell = committed(&row, &peer.id),
-                Cell::Failed { why } if !bench.problems.iter().any(|it| it.ends_with(&*why)) => {
-                    bench
-                        .problems
-                        .push(format!("{} in {}: {why}", peer.id, row.name()));
-                }
-                Cell::Unfinished { why } => {
+                Cell::Failed { why } | Cell::Unfinished { why } => {
                     bench
                         .problems
                         .push(format!("{} in {}: {why}", peer.id, row.name()));
@@ -285,59 +287,6 @@ fn chosen(against: &[String], problems: &mut Vec<String>) -> Result<Vec<Seat>, E
     Ok(seats)
 }
 
-/// A peer and its process, if it has one.
-struct Seat {
-    entry: Entry,
-    process: Option<Process>,
-    /// How often it has ended.
-    ends: usize,
-}
-
-/// How often a peer may end before it is given up.
-const ENDS: usize = 2;
-
-impl Seat {
-    fn new(entry: Entry) -> Self {
-        Self {
-            entry,
-            process: None,
-            ends: 0,
-        }
-    }
-
-    fn peer(&mut self) -> Option<&mut dyn Peer> {
-        self.process
-            .as_mut()
-            .map(|process| process as &mut dyn Peer)
-    }
-
-    fn start(&mut self) {
-        let Ok(program) = &self.entry.program else {
-            return;
-        };
-        match Process::start(program) {
-            Ok(process) => {
-                self.entry.title.clone_from(&process.title);
-                self.process = Some(process);
-            }
-            Err(Gone(why)) => self.entry.program = Err(why),
-        }
-    }
-
-    /// Starts it anew for the next row, or says that it is given up.
-    fn restart(&mut self) -> Option<String> {
-        self.process = None;
-        self.ends += 1;
-        if self.ends >= ENDS {
-            let why = format!("it ended {ENDS} times and is left out from here on");
-            self.entry.program = Err(why.clone());
-            return Some(why);
-        }
-        self.start();
-        self.entry.program.as_ref().err().cloned()
-    }
-}
-
 /// Keeps the file of results up to date; says once that it cannot.
 struct Writes<'a> {
     folder: &'a Path,
@@ -427,11 +376,4 @@ fn progress(rows: usize) -> ProgressBar {
         ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {elapsed} of about {duration}");
     // Hidden unless standard error is a terminal.
     ProgressBar::new(rows as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// The command line that makes these results again.
-fn command() -> String {
-    let mut words = vec!["candle-mps".to_owned()];
-    words.extend(std::env::args().skip(1));
-    words.join(" ")
 }

@@ -89,6 +89,11 @@ impl Process {
         Ok(process)
     }
 
+    /// Its number on this machine.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn hear<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<T, Gone> {
         match self.lines.recv_timeout(patience) {
             Ok(Ok(line)) => serde_json::from_str(&line)

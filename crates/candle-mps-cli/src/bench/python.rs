@@ -79,6 +79,16 @@ impl Python {
     }
 }
 
+/// The peers that are neither installed nor named, for those who would like to know.
+pub fn missing() -> Vec<&'static str> {
+    let is_there = |peer: &Python| env::var_os(peer.variable).is_some() || peer.installed().is_ok();
+    PEERS
+        .iter()
+        .filter(|peer| !is_there(peer))
+        .map(|peer| peer.title)
+        .collect()
+}
+
 /// Installs the peers; what is downloaded is said before it is. False if one could not be.
 pub fn install() -> Result<bool, String> {
     let folder = write_scripts()?;

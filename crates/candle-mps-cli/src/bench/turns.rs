@@ -217,9 +217,9 @@ fn prove(peer: &mut dyn Peer, question: &Question, effort: Effort) -> Result<Par
     };
     let few = ((1e-4 / one.max(1e-9)) as usize).clamp(1, 1000);
     let mut growth = f64::NAN;
-    // Twice, because a busy machine can make the smaller number of results the slower one.
-    for tries in [1, 5] {
-        let small = if few == 1 {
+    // Again and longer, because a busy machine can make the smaller number of results the slower one.
+    for tries in [1, 5, if slow { 5 } else { 50 }] {
+        let small = if few == 1 && tries == 1 {
             Ok(one)
         } else {
             total(few, tries)?

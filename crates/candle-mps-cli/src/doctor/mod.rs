@@ -11,6 +11,8 @@ pub mod text;
 
 use serde::Serialize;
 
+use crate::bench::python;
+
 use self::costs::Cost;
 use self::cpu::Cpu;
 use self::metal::Metal;
@@ -170,10 +172,13 @@ fn cpu_finding(system: &System, cpu: &Cpu) -> Option<Finding> {
 
 /// Frameworks to compare with are never installed unasked.
 fn peers_finding() -> Option<Finding> {
-    let known = std::env::var_os("CANDLE_MPS_PYTORCH").is_some();
-    (!known).then(|| Finding {
+    let missing = python::missing();
+    (!missing.is_empty()).then(|| Finding {
         severity: Severity::Note,
-        text: "PyTorch and MLX are compared with only where they are installed".to_owned(),
+        text: format!(
+            "`bench` has no {} to compare with",
+            missing.join(" and no ")
+        ),
         remedy:
             "`candle-mps bench --install-peers` installs them, and says first how much it downloads"
                 .to_owned(),

@@ -95,6 +95,26 @@ pub enum Error {
     },
 }
 
+/// The command line that makes such results again; where they went is of this machine only.
+pub fn command() -> String {
+    shown(std::env::args().skip(1))
+}
+
+fn shown(arguments: impl Iterator<Item = String>) -> String {
+    let mut words = vec!["candle-mps".to_owned()];
+    let mut folder = false;
+    for argument in arguments {
+        if folder || argument.starts_with("--out=") {
+            folder = false;
+        } else if argument == "--out" {
+            folder = true;
+        } else {
+            words.push(argument);
+        }
+    }
+    words.join(" ")
+}
+
 /// Reads a file of a folder; `None` if it is not there.
 pub fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, Error> {
     let path = folder.join(name);
@@ -142,6 +162,16 @@ pub fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> Result<P
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_shown_without_its_folder() {
+        let shown = |line: &str| super::shown(line.split(' ').map(str::to_owned));
+        assert_eq!(
+            shown("bench --out /a --ops softmax"),
+            "candle-mps bench --ops softmax"
+        );
+        assert_eq!(shown("verify --out=/a --json"), "candle-mps verify --json");
+    }
 
     #[test]
     fn files_are_written_read_and_refused() {

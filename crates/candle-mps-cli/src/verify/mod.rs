@@ -169,14 +169,10 @@ impl Arguments {
 
     /// Puts rows together.
     fn results(&self, rows: Vec<Row>) -> Verify {
-        let command = std::env::args().skip(1);
-        let command: Vec<_> = std::iter::once("candle-mps".to_owned())
-            .chain(command)
-            .collect();
         let ok = |row: &Row| matches!(row.outcome, Outcome::Ok | Outcome::NotBuilt { .. });
         Verify {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            command: command.join(" "),
+            command: results::command(),
             machine: Machine::of_this_machine(),
             device: self.device.to_string(),
             ok: rows.iter().all(ok),

@@ -1,0 +1,82 @@
+//! What a pipeline is asked to run: a grid, buffers, threadgroup memory, and in which order.
+
+use std::env;
+
+use crate::finding::Finding;
+
+/// How many threads, and how they are grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// So many threadgroups, all of the same size.
+    Threadgroups { groups: [u32; 3], threads: [u32; 3] },
+    /// So many threads; threadgroups at the edges are smaller.
+    Threads { grid: [u32; 3], threads: [u32; 3] },
+}
+
+/// A buffer from its offset to its end.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub address: *mut u8,
+    pub length: usize,
+    /// As findings call it.
+    pub label: String,
+}
+
+/// The order in which the threads of a threadgroup take turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Schedule {
+    /// In the order of their numbers, as they become ready.
+    #[default]
+    Fifo,
+    /// The last first.
+    Reverse,
+    /// Whoever became ready last goes on: one thread runs as far as it can.
+    Lifo,
+    /// By a seed.
+    Random(u64),
+}
+
+/// Names a schedule: `fifo`, `reverse`, `lifo`, or a number for a random one.
+pub const SCHEDULE: &str = "METAL_SIM_SCHEDULE";
+
+impl Schedule {
+    /// As [`SCHEDULE`] says; what it does not understand is an error that names what it does.
+    pub fn from_env() -> Result<Self, String> {
+        env::var(SCHEDULE).map_or(Ok(Self::default()), |text| text.parse())
+    }
+}
+
+impl std::str::FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "fifo" => Ok(Self::Fifo),
+            "reverse" => Ok(Self::Reverse),
+            "lifo" => Ok(Self::Lifo),
+            seed => seed.parse().map(Self::Random).map_err(|_| {
+                format!("a schedule is fifo, reverse, lifo or the number of a seed, not `{seed}`")
+            }),
+        }
+    }
+}
+
+/// One dispatch.
+#[derive(Clone, Debug)]
+pub struct Dispatch<'a> {
+    pub grid: Grid,
+    /// By index; an argument whose function constant is off needs none.
+    pub buffers: &'a [Option<Binding>],
+    /// Bytes by index of `[[threadgroup(index)]]`.
+    pub threadgroup_memory: &'a [usize],
+    pub schedule: Schedule,
+    /// OS threads that threadgroups are spread over. The detector uses one.
+    pub threads: usize,
+}
+
+/// What came of a dispatch, beside what it wrote.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Without the detector, none. Each place once.
+    pub findings: Vec<Finding>,
+}

@@ -1,0 +1,17 @@
+//! Metal Shading Language on Linux: compiles `.metal` sources for the host, runs their kernels one fiber per GPU
+//! thread, and finds races, accesses out of bounds and divergence exactly.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `front` | a source becomes C++: preprocessed, rewritten, with a table of its kernels |
+//! | `compiler`, `cache` | C++ becomes a shared object, once per machine |
+//! | `library` | what a source has in it: kernels, arguments, function constants |
+//! | `pipeline` | a kernel, compiled and loaded, ready to be dispatched |
+//! | `runtime` | fibers, simdgroups, threadgroups, barriers, schedules |
+//! | `detect` | who accessed what, ordered by what |
+//! | `abi` | what compiled code and the runtime know of each other |
+//!
+//! `prelude/` is the C++ side: `metal_stdlib` for the host's compiler.
+
+pub mod dispatch;
+pub mod finding;

@@ -5,13 +5,25 @@ use crate::suites::{Copied, Suite};
 /// Candle's tests of other backends are not what is tested here, so they are left out.
 pub const SUITE: Suite = Suite {
     name: "candle",
-    crates: &[Copied {
-        name: "candle-core",
-        added: "",
-        removed: &["criterion"],
-    }],
+    crates: &[
+        Copied {
+            name: "candle-core",
+            added: "",
+            removed: &["criterion"],
+        },
+        Copied {
+            name: "candle-metal-kernels",
+            added: "",
+            removed: &[],
+        },
+        Copied {
+            name: "candle-nn",
+            added: "",
+            removed: &["criterion"],
+        },
+    ],
     stand_ins: &[],
-    features: &["candle-core/metal"],
+    features: &["candle-core/metal", "candle-nn/metal"],
     environment: &[],
     wanted: is_metal,
     described_in: include_str!("candle.rs"),
@@ -34,6 +46,8 @@ mod tests {
             "concurrent_readback"
         ));
         assert!(is_metal("candle-core", "metal_backend::device::tests::x"));
+        assert!(is_metal("candle-metal-kernels", "tests::softmax"));
+        assert!(is_metal("candle-nn/sdpa", "metal_sdpa_tests::sdpa_full"));
         assert!(!is_metal("candle-core/tensor_tests", "add_mul_cpu"));
     }
 }

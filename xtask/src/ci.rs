@@ -21,7 +21,7 @@ struct Part {
 }
 
 /// The parts in order: what fails fast comes first.
-const PARTS: [Part; 16] = [
+const PARTS: [Part; 17] = [
     part("format", |layout| format(layout).map(no_tests), &[]),
     part(
         "bindings",
@@ -56,6 +56,7 @@ const PARTS: [Part; 16] = [
         // This program is in the first. A file in use may go.
         &["target/debug", "target/drop-in"],
     ),
+    part("test races", |layout| Ok(Set::Races.run(layout, &[])), &[]),
     part(
         "test sim",
         |layout| Ok(Set::Sim.run(layout, &[])),

@@ -33,6 +33,17 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     Ok(own + Counts::of(on_it))
 }
 
+/// The race corpus and the mutants of `metal-sim-msl`.
+pub fn races(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
+    if !cfg!(target_os = "linux") {
+        return Err(Error::NotLinux);
+    }
+    heading("races: wrong kernels are caught, right ones are not");
+    bindings::prepare(layout)?;
+    let selection = ["-p", "metal-sim-msl", "--test", "races"];
+    tests(&layout.sim(), &selection, filters).count()
+}
+
 /// The simulator as a shared library, with what it takes to build and run programs against it.
 pub struct Shared {
     /// Its own target folder: everything in it is built with other flags than usual.

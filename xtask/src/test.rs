@@ -22,6 +22,9 @@ pub enum Choice {
     Objc,
     /// Candle's own tests of its Metal backend on the simulator
     Candle,
+    /// Kernels with a race each and their correct twins, and Candle's kernels without one of their barriers;
+    /// `-- --full` for more schedules and all barriers
+    Races,
     /// The CPU ops as programs for 64-bit Arm, emulated; fewer random cases
     Arm,
     /// The CPU ops under AddressSanitizer; fewer random cases
@@ -43,6 +46,7 @@ pub enum Set {
     Sim,
     Objc,
     Candle,
+    Races,
     Arm,
     Asan,
     DropIn,
@@ -58,6 +62,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
         Some(Choice::Sim) => &[Set::Sim],
         Some(Choice::Objc) => &[Set::Objc],
         Some(Choice::Candle) => &[Set::Candle],
+        Some(Choice::Races) => &[Set::Races],
         Some(Choice::Arm) => &[Set::Arm],
         Some(Choice::Asan) => &[Set::Asan],
         Some(Choice::DropIn) => &[Set::DropIn],
@@ -68,6 +73,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
             Set::Sim,
             Set::Objc,
             Set::Candle,
+            Set::Races,
             Set::Arm,
             Set::Asan,
             Set::DropIn,
@@ -98,6 +104,7 @@ impl Set {
                 objc::SUITE.run(layout, filters).and_then(some),
             ),
             Self::Candle => ("candle", candle::SUITE.run(layout, filters).and_then(some)),
+            Self::Races => ("races", sim::races(layout, filters).and_then(some)),
             Self::Arm => ("arm", arm::run(layout, filters).and_then(some)),
             Self::Asan => ("asan", asan::run(layout, filters).and_then(some)),
             Self::DropIn => {
@@ -115,6 +122,9 @@ impl Set {
                 println!("{name}: {counts}")
             }
             Self::Objc | Self::Candle => println!("{name}: {}", counts.with_skipped()),
+            // The tests have summed up themselves, unless they did not get that far.
+            Self::Races if counts.passed > 0 => {}
+            Self::Races => println!("{name}: failed"),
             Self::DropIn => println!("{}", line.unwrap_or_else(|| format!("{name}: failed"))),
             Self::Macos if counts.failed == 0 => println!("{name}: no errors"),
             Self::Macos => println!("{name}: failed"),

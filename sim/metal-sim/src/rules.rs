@@ -2,6 +2,7 @@
 //! contradict each other on. Each is an environment variable, read once; the default is the
 //! reading that lets correct programs pass and incorrect ones be seen.
 
+use metal_sim_msl::{Checks, Schedule};
 use std::sync::OnceLock;
 
 /// What to do about something doubtful.
@@ -30,6 +31,13 @@ pub struct Rules {
     /// `METAL_SIM_WATCHDOG_MS`: after how long a command buffer that waits for an event is
     /// ended with a timeout. Default 10000.
     pub watchdog_ms: u64,
+    /// `METAL_SIM_RACES` (`off`, `on` or `strict`): every kernel runs with the detector of races, accesses out
+    /// of bounds, uninitialised reads and divergence; a finding is a fault. `strict` has a barrier order only
+    /// the memory that its flags name. Default off.
+    pub checks: Checks,
+    /// `METAL_SIM_SCHEDULE` (`fifo`, `reverse`, `lifo` or a seed): in which order the threads of a threadgroup
+    /// take turns. Default fifo.
+    pub schedule: Schedule,
     /// `METAL_SIM_LARGE_PRODUCT_DEFECT`: products with `(row + 2K) * resultRowBytes` of this
     /// many bytes or more come out wrong, as on M1 and M2 from 2³¹ on. Default off.
     pub large_product_defect: Option<u64>,
@@ -43,6 +51,8 @@ pub fn rules() -> &'static Rules {
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
         handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
+        checks: checks(),
+        schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
     })
 }
@@ -72,4 +82,30 @@ fn verdict(name: &str) -> Verdict {
             Verdict::Warn
         }
     }
+}
+
+/// What kernels are checked for; a word that is none is told once and is as strict as can be.
+fn checks() -> Checks {
+    let (races, strict_flags) = match std::env::var("METAL_SIM_RACES").as_deref() {
+        Ok("off" | "0") | Err(_) => (false, false),
+        Ok("on" | "1") => (true, false),
+        Ok("strict") => (true, true),
+        Ok(other) => {
+            let told = format!("METAL_SIM_RACES={other} is none of off, on, strict; strict is used");
+            crate::fault::warn("switch", told);
+            (true, true)
+        }
+    };
+    Checks {
+        races,
+        strict_flags,
+    }
+}
+
+/// The order of GPU threads; what is none is told once.
+fn schedule() -> Schedule {
+    Schedule::from_env().unwrap_or_else(|why| {
+        crate::fault::warn("switch", format!("METAL_SIM_SCHEDULE: {why}"));
+        Schedule::default()
+    })
 }

@@ -1,10 +1,10 @@
-//! `MTLComputeCommandEncoder`: bindings, barriers and fences. Dispatching needs a pipeline,
-//! and pipelines need compiled kernels, which this simulator does not have yet: until then a
-//! dispatch is a fault that says so.
+//! `MTLComputeCommandEncoder`: bindings, barriers and fences. Dispatches are in `dispatch`.
 
 use super::buffer::SimBuffer;
 use super::command_buffer::SimCommandBuffer;
+use super::dispatch;
 use super::encoder::EncoderCore;
+use super::pipeline::SimPipeline;
 use super::{Kept, given};
 use crate::encoder_class;
 use crate::fault::fault;
@@ -20,26 +20,36 @@ use objc2_metal::{
 };
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Argument table slots for buffers.
-const BUFFER_SLOTS: usize = 31;
+pub(super) const BUFFER_SLOTS: usize = 31;
 /// The most bytes that `setBytes` takes.
 const MAX_BYTES: usize = 4096;
 
 /// What a buffer slot holds.
-enum Binding {
+#[derive(Clone)]
+pub(super) enum Binding {
     /// A buffer and an offset into it.
     Buffer(Kept<SimBuffer>, usize),
     /// Bytes copied at the call.
-    Bytes(Box<[u8]>),
+    Bytes(Arc<[u8]>),
 }
 
 /// A compute encoder's instance variables.
 pub struct Compute {
     encoder: EncoderCore,
     dispatch: MTLDispatchType,
+    pipeline: Mutex<Option<Kept<SimPipeline>>>,
     bindings: Mutex<[Option<Binding>; BUFFER_SLOTS]>,
+    threadgroup_memory: Mutex<[usize; BUFFER_SLOTS]>,
+}
+
+/// The encoder's state at a dispatch.
+pub(super) struct Bound {
+    pub pipeline: Kept<SimPipeline>,
+    pub buffers: [Option<Binding>; BUFFER_SLOTS],
+    pub threadgroup_memory: [usize; BUFFER_SLOTS],
 }
 
 encoder_class!(
@@ -52,6 +62,12 @@ encoder_class!(
         #[unsafe(method(dispatchType))]
         fn dispatch_type(&self) -> MTLDispatchType {
             self.ivars().dispatch
+        }
+
+        #[unsafe(method(setComputePipelineState:))]
+        fn set_pipeline(&self, pipeline: Option<&SimPipeline>) {
+            let pipeline = given(pipeline, "setComputePipelineState:", "state");
+            self.bind_pipeline(pipeline);
         }
 
         #[unsafe(method(setBuffer:offset:atIndex:))]
@@ -86,7 +102,7 @@ encoder_class!(
 
         #[unsafe(method(setThreadgroupMemoryLength:atIndex:))]
         fn set_threadgroup_memory(&self, length: usize, index: usize) {
-            self.check_threadgroup_memory(length, index);
+            self.reserve_threadgroup_memory(length, index);
         }
 
         #[unsafe(method(useResource:usage:))]
@@ -135,23 +151,20 @@ encoder_class!(
         }
 
         #[unsafe(method(dispatchThreadgroups:threadsPerThreadgroup:))]
-        fn dispatch_threadgroups(&self, _groups: MTLSize, _threads: MTLSize) {
-            self.refuse_dispatch("dispatchThreadgroups:threadsPerThreadgroup:");
+        fn dispatch_threadgroups(&self, groups: MTLSize, threads: MTLSize) {
+            dispatch::threadgroups(self, groups, threads);
         }
 
         #[unsafe(method(dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:))]
-        fn dispatch_indirect(
-            &self,
-            _groups: Option<&SimBuffer>,
-            _offset: usize,
-            _threads: MTLSize,
-        ) {
-            self.refuse_dispatch("dispatchThreadgroupsWithIndirectBuffer:");
+        fn dispatch_indirect(&self, groups: Option<&SimBuffer>, offset: usize, threads: MTLSize) {
+            let call = "dispatchThreadgroupsWithIndirectBuffer:indirectBufferOffset:threadsPerThreadgroup:";
+            let groups = given(groups, call, "indirectBuffer");
+            dispatch::indirect(self, groups, offset, threads);
         }
 
         #[unsafe(method(dispatchThreads:threadsPerThreadgroup:))]
-        fn dispatch_threads(&self, _grid: MTLSize, _threads: MTLSize) {
-            self.refuse_dispatch("dispatchThreads:threadsPerThreadgroup:");
+        fn dispatch_threads(&self, grid: MTLSize, threads: MTLSize) {
+            dispatch::threads(self, grid, threads);
         }
     }
 );
@@ -170,13 +183,15 @@ impl SimComputeEncoder {
         let compute = Compute {
             encoder: EncoderCore::new(buffer, kind),
             dispatch,
+            pipeline: Mutex::new(None),
             bindings: Mutex::new([const { None }; BUFFER_SLOTS]),
+            threadgroup_memory: Mutex::new([0; BUFFER_SLOTS]),
         };
         // SAFETY: NSObject's `init` has this signature.
         unsafe { msg_send![super(Self::alloc().set_ivars(compute)), init] }
     }
 
-    fn encoder(&self) -> &EncoderCore {
+    pub(super) fn encoder(&self) -> &EncoderCore {
         &self.ivars().encoder
     }
 
@@ -242,7 +257,14 @@ impl SimComputeEncoder {
         self.bind(CALL, index, Some(Binding::Bytes(bytes.into())));
     }
 
-    fn check_threadgroup_memory(&self, length: usize, index: usize) {
+    fn bind_pipeline(&self, pipeline: &SimPipeline) {
+        const CALL: &str = "setComputePipelineState:";
+        self.encoder().record(CALL, |_| ());
+        self.encoder().buffer().check_device(CALL, pipeline.on());
+        *lock(&self.ivars().pipeline) = Some(Kept::new(pipeline));
+    }
+
+    fn reserve_threadgroup_memory(&self, length: usize, index: usize) {
         const CALL: &str = "setThreadgroupMemoryLength:atIndex:";
         self.encoder().record(CALL, |_| ());
         if !length.is_multiple_of(16) {
@@ -253,6 +275,24 @@ impl SimComputeEncoder {
         }
         if length > 32 * 1024 {
             fault(CALL, format!("{length} bytes: a threadgroup has 32768"));
+        }
+        match lock(&self.ivars().threadgroup_memory).get_mut(index) {
+            Some(held) => *held = length,
+            None => fault(CALL, format!("index {index}: there are {BUFFER_SLOTS}")),
+        }
+    }
+
+    /// What a dispatch runs and on what, as it is bound now.
+    pub(super) fn bound(&self, call: &str) -> Bound {
+        self.encoder().record(call, |_| ());
+        let Some(pipeline) = lock(&self.ivars().pipeline).as_ref().map(|it| Kept::new(it.get()))
+        else {
+            fault(call, "no compute pipeline is set: call setComputePipelineState: first");
+        };
+        Bound {
+            pipeline,
+            buffers: lock(&self.ivars().bindings).clone(),
+            threadgroup_memory: *lock(&self.ivars().threadgroup_memory),
         }
     }
 
@@ -267,13 +307,5 @@ impl SimComputeEncoder {
                 .core()
                 .keep(unsafe { (*objects.add(at)).as_ref() });
         }
-    }
-
-    fn refuse_dispatch(&self, call: &str) {
-        self.encoder().record(call, |_| ());
-        fault(
-            call,
-            "no compute pipeline is set: this simulator does not compile kernels yet",
-        );
     }
 }

@@ -379,6 +379,18 @@ define_class!(
     }
 );
 
+impl SimCompileOptions {
+    pub(crate) fn has_macros(&self) -> bool {
+        lock(&self.ivars().macros).is_some()
+    }
+
+    /// Whether arithmetic may be reordered: either of the two ways to say so.
+    pub(crate) fn is_fast(&self) -> bool {
+        let mode = MTLMathMode(*lock(&self.ivars().math_mode));
+        *lock(&self.ivars().fast_math) && mode != MTLMathMode::Safe
+    }
+}
+
 /// Function constants by index and by name: type and bytes.
 #[derive(Default)]
 pub struct Constants {
@@ -435,6 +447,20 @@ define_class!(
         }
     }
 );
+
+impl SimFunctionConstants {
+    /// As the compiler takes them.
+    pub(crate) fn values(&self) -> metal_sim_msl::Constants {
+        let mut constants = metal_sim_msl::Constants::default();
+        for (index, (_, bytes)) in &*lock(&self.ivars().by_index) {
+            constants.set_index(*index as u32, bytes);
+        }
+        for (name, (_, bytes)) in &*lock(&self.ivars().by_name) {
+            constants.set_name(name, bytes);
+        }
+        constants
+    }
+}
 
 /// Bytes of a function constant's type; vectors are not used as constants by anyone here.
 fn size_of_type(kind: MTLDataType) -> usize {

@@ -9,7 +9,9 @@ use super::given;
 use super::heap::{self, SimHeap};
 use super::queue::SimQueue;
 use super::residency::SimResidencySet;
-use super::{descriptors, library};
+use super::library::{self, SimFunction, SimLibrary};
+use super::pipeline::SimPipeline;
+use super::descriptors;
 use crate::fault::fault;
 use crate::gpu::Gpu;
 use crate::memory::{Memory, PAGE};
@@ -19,7 +21,9 @@ use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
 use objc2_foundation::{NSArray, NSError, NSString, NSURL};
-use objc2_metal::{MTLDevice, MTLGPUFamily, MTLResourceOptions, MTLSize, MTLSizeAndAlign};
+use objc2_metal::{
+    MTLDevice, MTLGPUFamily, MTLPipelineOption, MTLResourceOptions, MTLSize, MTLSizeAndAlign,
+};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,6 +34,9 @@ pub const MAX_BUFFER_LENGTH: usize = 13 << 30;
 const WORKING_SET: u64 = 16 << 30;
 /// Uncompleted command buffers that a queue has room for unless told otherwise.
 const COMMAND_BUFFERS: usize = 64;
+
+/// What messages call a source that came without a file, as Apple's compiler does.
+const SOURCE: &str = "program_source";
 
 /// What ends the memory of a no-copy buffer.
 type Deallocator = DynBlock<dyn Fn(NonNull<c_void>, usize)>;
@@ -216,22 +223,72 @@ define_class!(
         #[unsafe(method_id(newLibraryWithSource:options:error:))]
         fn new_library_with_source(
             &self,
-            _source: Option<&NSString>,
-            _options: Option<&descriptors::SimCompileOptions>,
-            error: *mut *mut NSError,
-        ) -> Option<Retained<AnyObject>> {
+            source: Option<&NSString>,
+            options: Option<&descriptors::SimCompileOptions>,
+            place: *mut *mut NSError,
+        ) -> Option<Retained<SimLibrary>> {
+            let source = given(source, "newLibraryWithSource:options:error:", "source");
+            let made = SimLibrary::from_source(self, SOURCE, &source.to_string(), options);
             // SAFETY: the method's contract: null or a place for an error.
-            unsafe { library::refuse(error, "newLibraryWithSource:options:error:") }
+            unsafe { library::answer(made, place) }
+        }
+
+        #[unsafe(method(newLibraryWithSource:options:completionHandler:))]
+        fn new_library_with_source_later(
+            &self,
+            source: Option<&NSString>,
+            options: Option<&descriptors::SimCompileOptions>,
+            handler: &library::Handler,
+        ) {
+            let call = "newLibraryWithSource:options:completionHandler:";
+            let source = given(source, call, "source").to_string();
+            library::tell(SimLibrary::from_source(self, SOURCE, &source, options), handler);
         }
 
         #[unsafe(method_id(newLibraryWithURL:error:))]
         fn new_library_with_url(
             &self,
-            _url: Option<&NSURL>,
-            error: *mut *mut NSError,
-        ) -> Option<Retained<AnyObject>> {
+            url: Option<&NSURL>,
+            place: *mut *mut NSError,
+        ) -> Option<Retained<SimLibrary>> {
+            let url = given(url, "newLibraryWithURL:error:", "url");
             // SAFETY: as above.
-            unsafe { library::refuse(error, "newLibraryWithURL:error:") }
+            unsafe { library::answer(SimLibrary::from_file(self, url), place) }
+        }
+
+        #[unsafe(method_id(newComputePipelineStateWithFunction:error:))]
+        fn new_pipeline(
+            &self,
+            function: Option<&SimFunction>,
+            place: *mut *mut NSError,
+        ) -> Option<Retained<SimPipeline>> {
+            let function = given(function, "newComputePipelineStateWithFunction:error:", "function");
+            // SAFETY: as above.
+            unsafe { library::answer(SimPipeline::of(self, function), place) }
+        }
+
+        #[unsafe(method_id(newComputePipelineStateWithFunction:options:reflection:error:))]
+        fn new_pipeline_with_reflection(
+            &self,
+            function: Option<&SimFunction>,
+            _options: MTLPipelineOption,
+            reflection: *mut *mut AnyObject,
+            place: *mut *mut NSError,
+        ) -> Option<Retained<SimPipeline>> {
+            const CALL: &str = "newComputePipelineStateWithFunction:options:reflection:error:";
+            if !reflection.is_null() {
+                fault("not simulated", format!("{CALL} with a place for a reflection"));
+            }
+            let function = given(function, CALL, "function");
+            // SAFETY: as above.
+            unsafe { library::answer(SimPipeline::of(self, function), place) }
+        }
+
+        #[unsafe(method(newComputePipelineStateWithFunction:completionHandler:))]
+        fn new_pipeline_later(&self, function: Option<&SimFunction>, handler: &library::Handler) {
+            let call = "newComputePipelineStateWithFunction:completionHandler:";
+            let function = given(function, call, "function");
+            library::tell(SimPipeline::of(self, function), handler);
         }
 
         #[unsafe(method_id(newDefaultLibrary))]

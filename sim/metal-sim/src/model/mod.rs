@@ -8,12 +8,14 @@ pub mod command_buffer;
 pub mod compute;
 pub mod descriptors;
 pub mod device;
+mod dispatch;
 pub mod encoder;
 pub mod event;
 pub mod fence;
 pub mod heap;
 pub mod library;
 mod not_simulated;
+pub mod pipeline;
 pub mod queue;
 pub mod residency;
 
@@ -29,6 +31,12 @@ pub struct Kept<T: ?Sized>(pub(crate) Retained<T>);
 unsafe impl<T: ?Sized> Send for Kept<T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized> Sync for Kept<T> {}
+
+impl<T: Message> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 impl<T: Message> Kept<T> {
     /// Takes a share in an object.
@@ -75,7 +83,7 @@ pub(crate) fn register() {
         (c"MTLResidencySet", &[c"NSObject"]),
         (c"MTLLibrary", &[c"NSObject"]),
         (c"MTLFunction", &[c"NSObject"]),
-        (c"MTLComputePipelineState", &[c"NSObject"]),
+        (c"MTLComputePipelineState", &[c"MTLAllocation"]),
     ]);
     // Asking for its class is what makes a defined class exist.
     let _ = (blit::SimBlitEncoder::class(), buffer::SimBuffer::class());
@@ -103,6 +111,11 @@ pub(crate) fn register() {
         event::SimSharedEventHandle::class(),
     );
     let _ = residency::SimResidencySet::class();
+    let _ = (
+        library::SimLibrary::class(),
+        library::SimFunction::class(),
+        pipeline::SimPipeline::class(),
+    );
     let _ = (
         descriptors::SimComputePassDescriptor::class(),
         descriptors::SimBlitPassDescriptor::class(),

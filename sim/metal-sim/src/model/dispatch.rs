@@ -1,0 +1,197 @@
+//! Dispatches of a compute encoder: checked when they are encoded, run when the GPU gets to them. What Metal's
+//! debug layer stops a program for is a fault here; so is what the detector finds in a kernel.
+
+use super::buffer::SimBuffer;
+use super::compute::{Binding, Bound, SimComputeEncoder};
+use crate::fault::fault;
+use crate::memory::Memory;
+use crate::pass::{Access, Op};
+use crate::rules::rules;
+use metal_sim_msl::{ArgumentKind, Dispatch, Grid, Pipeline};
+use objc2::runtime::AnyObject;
+use objc2_metal::MTLSize;
+use std::sync::Arc;
+
+/// Bytes of the three numbers of an indirect dispatch.
+const INDIRECT: usize = 12;
+
+pub(super) fn threadgroups(encoder: &SimComputeEncoder, groups: MTLSize, threads: MTLSize) {
+    let grid = Grid::Threadgroups {
+        groups: size(groups),
+        threads: size(threads),
+    };
+    const CALL: &str = "dispatchThreadgroups:threadsPerThreadgroup:";
+    encode(encoder, CALL, threads, Source::Grid(grid));
+}
+
+pub(super) fn threads(encoder: &SimComputeEncoder, grid: MTLSize, threads: MTLSize) {
+    let grid = Grid::Threads {
+        grid: size(grid),
+        threads: size(threads),
+    };
+    encode(encoder, "dispatchThreads:threadsPerThreadgroup:", threads, Source::Grid(grid));
+}
+
+pub(super) fn indirect(
+    encoder: &SimComputeEncoder,
+    groups: &SimBuffer,
+    offset: usize,
+    threads: MTLSize,
+) {
+    const CALL: &str = "dispatchThreadgroupsWithIndirectBuffer:";
+    if !offset.is_multiple_of(4) {
+        fault(CALL, format!("offset {offset} is no multiple of 4"));
+    }
+    groups.range(CALL, offset, INDIRECT);
+    let source = Source::Buffer {
+        buffer: groups,
+        offset,
+        threads: size(threads),
+    };
+    encode(encoder, CALL, threads, source);
+}
+
+/// Where the size of the grid comes from.
+enum Source<'a> {
+    Grid(Grid),
+    /// Read when the GPU gets there.
+    Buffer {
+        buffer: &'a SimBuffer,
+        offset: usize,
+        threads: [u32; 3],
+    },
+}
+
+fn size(size: MTLSize) -> [u32; 3] {
+    [size.width, size.height, size.depth].map(|it| u32::try_from(it).unwrap_or(u32::MAX))
+}
+
+/// What an operation holds on to until it runs.
+enum Held {
+    Buffer(Arc<Memory>, usize, String),
+    Bytes(Arc<[u8]>),
+}
+
+fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Source) {
+    let Bound {
+        pipeline,
+        buffers,
+        threadgroup_memory,
+    } = encoder.bound(call);
+    let kernel = pipeline.get().kernel().to_owned();
+    check_threads(call, &kernel, pipeline.get().pipeline(), threads);
+    let mut accesses = Vec::new();
+    for argument in pipeline.get().pipeline().arguments() {
+        let ArgumentKind::Buffer(index) = argument.kind else {
+            continue;
+        };
+        if let Some(Some(Binding::Buffer(buffer, offset))) = buffers.get(index as usize) {
+            let memory = buffer.get().core().memory();
+            let range = *offset..memory.len();
+            accesses.push(match argument.writable {
+                true => Access::write(memory, range),
+                false => Access::read(memory, range),
+            });
+        }
+    }
+    let mut uses: Vec<&AnyObject> = vec![pipeline.get()];
+    for binding in buffers.iter().flatten() {
+        if let Binding::Buffer(buffer, _) = binding {
+            uses.push(buffer.get());
+        }
+    }
+    let grid = match source {
+        Source::Grid(grid) => Ok(grid),
+        Source::Buffer {
+            buffer,
+            offset,
+            threads,
+        } => {
+            let memory = buffer.core().memory().clone();
+            accesses.push(Access::read(&memory, offset..offset + INDIRECT));
+            uses.push(buffer);
+            Err((memory, offset, threads))
+        }
+    };
+    let held = buffers.each_ref().map(|binding| {
+        Some(match binding.as_ref()? {
+            Binding::Buffer(buffer, offset) => Held::Buffer(
+                buffer.get().core().memory().clone(),
+                *offset,
+                buffer.get().title(),
+            ),
+            Binding::Bytes(bytes) => Held::Bytes(bytes.clone()),
+        })
+    });
+    let program = pipeline.get().pipeline().clone();
+    let run = Box::new(move || {
+        let grid = grid.unwrap_or_else(|(memory, offset, threads)| Grid::Threadgroups {
+            // SAFETY: in range as checked at encoding; the GPU's rules order this access.
+            groups: unsafe { memory.base().add(offset).cast::<[u32; 3]>().read_unaligned() },
+            threads,
+        });
+        run(&program, grid, &held, &threadgroup_memory);
+    });
+    let op = Op {
+        label: kernel,
+        accesses,
+        run,
+    };
+    encoder.encoder().push(op, uses);
+}
+
+fn check_threads(call: &str, kernel: &str, pipeline: &Pipeline, threads: MTLSize) {
+    let asked = [threads.width, threads.height, threads.depth];
+    let total = asked.iter().try_fold(1usize, |total, side| total.checked_mul(*side));
+    let most = pipeline.max_total_threads_per_threadgroup() as usize;
+    match total {
+        Some(0) => fault(call, format!("{kernel}: a threadgroup of {asked:?} threads is empty")),
+        Some(total) if total <= most => {}
+        _ => fault(
+            call,
+            format!(
+                "{kernel}: a threadgroup of {asked:?} threads; maxTotalThreadsPerThreadgroup of the \
+                 pipeline is {most}"
+            ),
+        ),
+    }
+}
+
+fn run(
+    pipeline: &Pipeline,
+    grid: Grid,
+    held: &[Option<Held>],
+    threadgroup_memory: &[usize],
+) {
+    let binding = |held: &Option<Held>| {
+        Some(match held.as_ref()? {
+            Held::Buffer(memory, offset, label) => metal_sim_msl::Binding {
+                address: memory.base().wrapping_add(*offset),
+                length: memory.len() - offset,
+                label: label.clone(),
+            },
+            // A kernel that writes to it is found out by the detector, as by nobody on a Mac.
+            Held::Bytes(bytes) => metal_sim_msl::Binding {
+                address: bytes.as_ptr().cast_mut(),
+                length: bytes.len(),
+                label: "setBytes".to_owned(),
+            },
+        })
+    };
+    let buffers: Vec<_> = held.iter().map(binding).collect();
+    let outcome = pipeline.dispatch(&Dispatch {
+        grid,
+        buffers: &buffers,
+        threadgroup_memory,
+        schedule: rules().schedule,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    });
+    match outcome {
+        Err(error) => fault("dispatch", error),
+        Ok(outcome) if outcome.findings.is_empty() => {}
+        Ok(outcome) => {
+            let findings: Vec<_> = outcome.findings.iter().map(ToString::to_string).collect();
+            fault("kernel", findings.join("\n"));
+        }
+    }
+}

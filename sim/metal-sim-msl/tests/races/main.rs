@@ -6,6 +6,7 @@
 //! `--full` runs more schedules and all mutants; without it a fixed part, for CI. Prints like Rust's own harness, and
 //! at the end one line that sums up.
 
+mod candle;
 mod corpus;
 mod mutants;
 

@@ -14,4 +14,6 @@
 //! `prelude/` is the C++ side: `metal_stdlib` for the host's compiler.
 
 pub mod dispatch;
+pub mod error;
 pub mod finding;
+pub mod library;

@@ -2,8 +2,10 @@
 // undefined symbols: it is handed the table `msl_runtime` once, right after it was loaded, and calls through it.
 // The twin of this file is src/abi.rs; `MSL_ABI` changes when either does.
 #pragma once
-#include <stddef.h>   // (the prelude is compiled without the system's headers: use __UINT32_TYPE__ and friends instead)
-#include <stdint.h>
+// The prelude is compiled without the system's headers.
+typedef __UINT8_TYPE__ uint8_t;
+typedef __UINT32_TYPE__ uint32_t;
+typedef __UINT64_TYPE__ uint64_t;
 
 #define MSL_ABI 1
 

@@ -1,4 +1,4 @@
-// <metal_type_traits> and <metal_limits>, as_type, and the cast that rewritten sources use in place of `static_cast`.
+// <metal_type_traits>, <metal_limits> and as_type.
 #pragma once
 
 namespace metal {
@@ -248,14 +248,16 @@ MSL_FN constexpr To as_type(const From& from) {
 
 }  // namespace metal
 
-// `static_cast` where the host's compiler has none: between half and bfloat it goes by way of float, as Metal does.
+namespace msl_detail {
+
+// An explicit conversion. Between half and bfloat, where the host's compiler has none, it goes by way of float.
 template <class To, class From>
-MSL_FN constexpr To msl_cast(From&& from) {
-  using T = metal::remove_cv_t<To>;
-  using F = metal::remove_cvref_t<From>;
-  if constexpr ((metal::is_same_v<T, half> && metal::is_same_v<F, bfloat>) ||
-                (metal::is_same_v<T, bfloat> && metal::is_same_v<F, half>))
-    return T(float(from));
+MSL_FN constexpr To convert(const From& from) {
+  if constexpr ((metal::is_same_v<To, half> && metal::is_same_v<From, bfloat>) ||
+                (metal::is_same_v<To, bfloat> && metal::is_same_v<From, half>))
+    return To(float(from));
   else
-    return static_cast<To>(static_cast<From&&>(from));
+    return To(from);
 }
+
+}  // namespace msl_detail

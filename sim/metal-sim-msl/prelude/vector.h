@@ -244,26 +244,26 @@ namespace metal {
     vec() = default;                                                                                               \
     template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
     MSL_FN constexpr explicit vec(vec<U, N> v) : base{} {                                                          \
-      for (int i = 0; i < N; i++) (*this)[i] = msl_cast<T>(v[i]);                                                  \
+      for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                                                  \
     }                                                                                                              \
     template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
     MSL_FN constexpr explicit vec(packed_vec<U, N> v) : base{} {                                                   \
-      for (int i = 0; i < N; i++) (*this)[i] = msl_cast<T>(v[i]);                                                  \
+      for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                                                  \
     }
 
 MSL_VECTOR(2, 2)
   template <class S, class = msl_detail::if_number<S>>
-  MSL_FN constexpr vec(S s) : base(msl_cast<T>(s), msl_cast<T>(s)) {}
+  MSL_FN constexpr vec(S s) : base(msl_detail::convert<T>(s), msl_detail::convert<T>(s)) {}
 };
 MSL_VECTOR(3, 4)
   template <class S, class = msl_detail::if_number<S>>
-  MSL_FN constexpr vec(S s) : base(msl_cast<T>(s), msl_cast<T>(s), msl_cast<T>(s)) {}
+  MSL_FN constexpr vec(S s) : base(msl_detail::convert<T>(s), msl_detail::convert<T>(s), msl_detail::convert<T>(s)) {}
   MSL_FN constexpr vec(vec<T, 2> a, T b) : base(a.x, a.y, b) {}
   MSL_FN constexpr vec(T a, vec<T, 2> b) : base(a, b.x, b.y) {}
 };
 MSL_VECTOR(4, 4)
   template <class S, class = msl_detail::if_number<S>>
-  MSL_FN constexpr vec(S s) : base(msl_cast<T>(s), msl_cast<T>(s), msl_cast<T>(s), msl_cast<T>(s)) {}
+  MSL_FN constexpr vec(S s) : base(msl_detail::convert<T>(s), msl_detail::convert<T>(s), msl_detail::convert<T>(s), msl_detail::convert<T>(s)) {}
   MSL_FN constexpr vec(vec<T, 2> a, T b, T c) : base(a.x, a.y, b, c) {}
   MSL_FN constexpr vec(T a, vec<T, 2> b, T c) : base(a, b.x, b.y, c) {}
   MSL_FN constexpr vec(T a, T b, vec<T, 2> c) : base(a, b, c.x, c.y) {}
@@ -274,7 +274,7 @@ MSL_VECTOR(4, 4)
 MSL_VECTOR(8, 8)
   template <class S, class = msl_detail::if_number<S>>
   MSL_FN constexpr vec(S s) : base{} {
-    for (int i = 0; i < 8; i++) (*this)[i] = msl_cast<T>(s);
+    for (int i = 0; i < 8; i++) (*this)[i] = msl_detail::convert<T>(s);
   }
 };
 #undef MSL_VECTOR

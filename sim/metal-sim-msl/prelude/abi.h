@@ -2,8 +2,10 @@
 // undefined symbols: it is handed the table `msl_runtime` once, right after it was loaded, and calls through it.
 // The twin of this file is src/abi.rs; `MSL_ABI` changes when either does.
 #pragma once
-#include <stddef.h>   // (the prelude is compiled without the system's headers: use __UINT32_TYPE__ and friends instead)
-#include <stdint.h>
+// The prelude is compiled without the system's headers.
+typedef __UINT8_TYPE__ uint8_t;
+typedef __UINT32_TYPE__ uint32_t;
+typedef __UINT64_TYPE__ uint64_t;
 
 #define MSL_ABI 1
 
@@ -82,7 +84,7 @@ typedef struct {
 typedef struct {
   const char* name;
   const char* type;       // "bool", "int", ...
-  uint32_t index;         // [[function_constant(index)]]
+  uint32_t index;         // [[function_constant(index)]], or ~0: derived from others, see msl_derive_1
   void* value;            // where the value is written before a dispatch
   uint32_t size;
   uint8_t* defined;       // written 1 if a value was given: is_function_constant_defined
@@ -99,3 +101,8 @@ typedef struct {
 // Exported by a library (extern "C"):
 //   const msl_library* msl_library_1(void);
 //   void msl_bind_1(const msl_runtime*);
+//   void msl_derive_1(void);
+//     Computes the constants that are derived from others (index ~0). Call it after the values were written and before
+//     the first dispatch; an argument whose constant is derived is on if that constant is then true.
+//   const msl_variable* msl_variables_1(uint32_t* count);
+//     Every variable in threadgroup memory that the compiled kernels have: the static threadgroup memory.

@@ -13,5 +13,13 @@
 //!
 //! `prelude/` is the C++ side: `metal_stdlib` for the host's compiler.
 
+// What a field or a variant holds is in its name, where nothing is said beside it.
+#![allow(missing_docs)]
+
+mod cache;
+pub mod compiler;
 pub mod dispatch;
+pub mod error;
 pub mod finding;
+mod front;
+pub mod library;

@@ -1,0 +1,505 @@
+//! Kernels: functions marked `kernel` or `[[kernel]]`, and the explicit instantiations that give templates a
+//! `host_name`. Every argument gets its kind and its index, given or assigned as Metal assigns them: in order, the
+//! lowest that is free, those under a function constant counted in.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use super::{
+    attributes::{Attribute, Attributes},
+    lexer::Source,
+    outline::{Item, ItemKind, Outline},
+};
+use crate::{
+    error::Error,
+    library::{Argument, ArgumentKind, Builtin, Function},
+};
+
+/// A kernel that the host can ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    pub function: Function,
+    /// As C++ names it where its table entry stands, such as `ns::f<float, 4>`.
+    pub expression: String,
+    /// The variable that holds `max_total_threads_per_threadgroup`, or `0`.
+    pub max_threads: String,
+    /// The item that defines or instantiates it; its entry stands there.
+    pub item: usize,
+}
+
+/// A function marked as a kernel.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub name: String,
+    pub item: usize,
+    /// The word `kernel`, if it was written as a word.
+    pub word: Option<usize>,
+    /// The argument of `max_total_threads_per_threadgroup`.
+    pub max_threads: Option<Range<usize>>,
+    arguments: Vec<Argument>,
+}
+
+/// What the kernels' pass hands on; `used` are the attributes that it understood, by token.
+#[derive(Debug, Default)]
+pub(crate) struct Kernels {
+    pub definitions: Vec<Definition>,
+    pub kernels: Vec<Kernel>,
+    pub used: BTreeSet<usize>,
+}
+
+/// The builtin of an attribute's name.
+pub(crate) fn builtin(name: &str) -> Option<Builtin> {
+    Some(match name {
+        "thread_position_in_grid" => Builtin::ThreadPositionInGrid,
+        "thread_position_in_threadgroup" => Builtin::ThreadPositionInThreadgroup,
+        "threadgroup_position_in_grid" => Builtin::ThreadgroupPositionInGrid,
+        "threads_per_threadgroup" => Builtin::ThreadsPerThreadgroup,
+        "dispatch_threads_per_threadgroup" => Builtin::DispatchThreadsPerThreadgroup,
+        "threadgroups_per_grid" => Builtin::ThreadgroupsPerGrid,
+        "threads_per_grid" => Builtin::ThreadsPerGrid,
+        "thread_index_in_threadgroup" => Builtin::ThreadIndexInThreadgroup,
+        "thread_index_in_simdgroup" => Builtin::ThreadIndexInSimdgroup,
+        "simdgroup_index_in_threadgroup" => Builtin::SimdgroupIndexInThreadgroup,
+        "simdgroups_per_threadgroup" => Builtin::SimdgroupsPerThreadgroup,
+        "threads_per_simdgroup" | "thread_execution_width" => Builtin::ThreadsPerSimdgroup,
+        "thread_index_in_quadgroup" => Builtin::ThreadIndexInQuadgroup,
+        "quadgroup_index_in_threadgroup" => Builtin::QuadgroupIndexInThreadgroup,
+        "quadgroups_per_threadgroup" => Builtin::QuadgroupsPerThreadgroup,
+        _ => return None,
+    })
+}
+
+impl Kernels {
+    pub fn find(
+        source: &Source,
+        attributes: &Attributes,
+        outline: &Outline,
+    ) -> Result<Self, Error> {
+        let mut found = Self::default();
+        let finder = Finder {
+            source,
+            attributes,
+            outline,
+        };
+        for (index, item) in outline.items.iter().enumerate() {
+            if let ItemKind::Function {
+                name, parameters, ..
+            } = item.kind
+            {
+                finder.definition(index, item, name, parameters, &mut found)?;
+            }
+        }
+        for (index, item) in outline.items.iter().enumerate() {
+            if item.kind == ItemKind::Instantiation {
+                finder.instantiation(index, item, &mut found)?;
+            }
+        }
+        for pair in names(&found.kernels).windows(2) {
+            if pair[0].0 == pair[1].0 {
+                let at = outline.items[found.kernels[pair[1].1].item].tokens.start;
+                let what = format!("two kernels are called `{}`", pair[0].0);
+                return Err(source.unsupported(at, what, "give one of them another host_name"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Names with their kernels, sorted.
+fn names(kernels: &[Kernel]) -> Vec<(&str, usize)> {
+    let mut names: Vec<_> = kernels
+        .iter()
+        .enumerate()
+        .map(|(i, k)| (k.function.name.as_str(), i))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+struct Finder<'a> {
+    source: &'a Source,
+    attributes: &'a Attributes,
+    outline: &'a Outline,
+}
+
+impl Finder<'_> {
+    fn definition(
+        &self,
+        index: usize,
+        item: &Item,
+        name: usize,
+        parameters: usize,
+        found: &mut Kernels,
+    ) -> Result<(), Error> {
+        let s = self.source;
+        let head = item.head..name;
+        let word = head
+            .clone()
+            .find(|&t| s.is(t, "kernel") && !self.in_attribute(t, &head));
+        let mut host_name = None;
+        let mut max_threads = None;
+        let mut marked = word.is_some();
+        let mut own: Vec<&Attribute> = self.attributes.within(head.clone()).collect();
+        // `[[…]]` after the parameters belongs to the function as well.
+        if let ItemKind::Function {
+            body: Some(body), ..
+        } = item.kind
+        {
+            own.extend(self.attributes.within(s.after(parameters)..body));
+        }
+        for attribute in own {
+            match attribute.name.as_str() {
+                "kernel" => marked = true,
+                "host_name" => host_name = Some(self.string(attribute)?),
+                "max_total_threads_per_threadgroup" => {
+                    max_threads = Some(attribute.arguments.clone())
+                }
+                _ => continue,
+            }
+            found.used.insert(attribute.token);
+        }
+        if !marked {
+            return Ok(());
+        }
+        if self.outline.scopes[item.scope].record {
+            return Err(s.unsupported(
+                name,
+                "a kernel inside a record",
+                "declare it in a namespace",
+            ));
+        }
+        if !s.is(name - 1, "void") {
+            let what = format!("kernel `{}` does not return void", s.text(name));
+            return Err(s.unsupported(name, what, "declare it `kernel void`"));
+        }
+        let arguments = self.arguments(parameters, found)?;
+        let definition = Definition {
+            name: s.text(name).into(),
+            item: index,
+            word,
+            max_threads,
+            arguments,
+        };
+        let body = matches!(item.kind, ItemKind::Function { body: Some(_), .. });
+        if item.template.is_none() && body {
+            let name = host_name.unwrap_or_else(|| definition.name.clone());
+            found
+                .kernels
+                .push(self.kernel(&definition, name, definition.name.clone(), index));
+        }
+        found.definitions.push(definition);
+        Ok(())
+    }
+
+    fn in_attribute(&self, token: usize, within: &Range<usize>) -> bool {
+        self.attributes
+            .within(within.clone())
+            .any(|a| a.token == token || a.arguments.contains(&token))
+    }
+
+    fn kernel(
+        &self,
+        definition: &Definition,
+        name: String,
+        expression: String,
+        item: usize,
+    ) -> Kernel {
+        let max_threads = match definition.max_threads {
+            Some(_) => {
+                let (path, arguments) =
+                    expression.split_at(expression.find('<').unwrap_or(expression.len()));
+                let (path, own) = path.rsplit_once("::").map_or(("", path), |(p, n)| (p, n));
+                let path = if path.is_empty() {
+                    String::new()
+                } else {
+                    format!("{path}::")
+                };
+                format!("{path}msl_max_threads_{}{arguments}", own.trim())
+            }
+            None => "0".to_string(),
+        };
+        let line = self.source.line(self.outline.items[definition.item].head);
+        let function = Function {
+            name,
+            arguments: definition.arguments.clone(),
+            line,
+        };
+        Kernel {
+            function,
+            expression,
+            max_threads,
+            item,
+        }
+    }
+
+    /// `template [[host_name("x")]] [[kernel]] decltype(f<int>) f<int>;`, `… kernel void f<int>(…);`, or with the name
+    /// of a function type in place of `void`.
+    fn instantiation(&self, index: usize, item: &Item, found: &mut Kernels) -> Result<(), Error> {
+        let s = self.source;
+        let mut host_name = None;
+        let mut at = item.head + 1;
+        let mut marked = false;
+        loop {
+            if let Some(end) = self.attributes.group_at(at) {
+                for attribute in self.attributes.within(at..end) {
+                    match attribute.name.as_str() {
+                        "host_name" => host_name = Some(self.string(attribute)?),
+                        "kernel" => marked = true,
+                        "max_total_threads_per_threadgroup" => {}
+                        _ => continue,
+                    }
+                    found.used.insert(attribute.token);
+                }
+                at = end;
+            } else if s.is(at, "kernel") {
+                marked = true;
+                at += 1;
+            } else {
+                break;
+            }
+        }
+        if !marked {
+            // `template struct S<int>;` is C++.
+            return Ok(());
+        }
+        for attribute in self.attributes.within(at..item.tokens.end) {
+            found.used.insert(attribute.token);
+        }
+        at += usize::from(s.is(at, "const"));
+        let declared = if s.is(at, "decltype") && s.is(at + 1, "(") {
+            s.after(at + 1)
+        } else {
+            self.name_end(at)
+        };
+        let end = self.name_end(declared);
+        let word = (declared..end)
+            .take_while(|&t| !s.is(t, "<"))
+            .filter(|&t| s.is_word(t))
+            .last();
+        let (Some(word), true) = (word, s.is(end - 1, ">")) else {
+            let what = "an explicit instantiation of a kernel without template arguments";
+            return Err(s.unsupported(item.head, what, "write them out: `f<float>`"));
+        };
+        let scope = &self.outline.scopes[item.scope].path;
+        let candidates: Vec<&Definition> = found
+            .definitions
+            .iter()
+            .filter(|d| d.name == s.text(word))
+            .collect();
+        // The one of the innermost namespace around, if several have the name.
+        let near = |d: &&&Definition| {
+            let path = &self.outline.scopes[self.outline.items[d.item].scope].path;
+            path.iter().zip(scope).take_while(|(a, b)| a == b).count()
+        };
+        let Some(definition) = candidates.iter().max_by_key(near) else {
+            let what = format!("no kernel template `{}` to instantiate", s.text(word));
+            return Err(s.unsupported(
+                word,
+                what,
+                "define it before, marked `kernel` or `[[kernel]]`",
+            ));
+        };
+        if let Some(host_name) = host_name {
+            let kernel = self.kernel(definition, host_name, s.join(declared..end), index);
+            found.kernels.push(kernel);
+        }
+        Ok(())
+    }
+
+    /// The end of `a::b<c>`.
+    fn name_end(&self, mut at: usize) -> usize {
+        let s = self.source;
+        loop {
+            if s.is(at, "::") || s.is(at, "typename") {
+                at += 1;
+            }
+            if !s.is_word(at) {
+                return at;
+            }
+            at += 1;
+            if let Some(close) = s.angle(at) {
+                at = close + 1;
+            }
+            if !s.is(at, "::") {
+                return at;
+            }
+        }
+    }
+
+    /// The strings of `host_name("a" "b")` as one.
+    fn string(&self, attribute: &Attribute) -> Result<String, Error> {
+        let mut name = String::new();
+        for token in attribute.arguments.clone() {
+            match self
+                .source
+                .text(token)
+                .strip_prefix('"')
+                .and_then(|t| t.strip_suffix('"'))
+            {
+                Some(text) => name.push_str(text),
+                None => {
+                    let what = format!("`{}` in host_name", self.source.text(token));
+                    return Err(self.source.unsupported(token, what, "write a string"));
+                }
+            }
+        }
+        Ok(name)
+    }
+
+    fn arguments(&self, open: usize, found: &mut Kernels) -> Result<Vec<Argument>, Error> {
+        let mut arguments = Vec::new();
+        for tokens in self.split(open) {
+            for attribute in self.attributes.within(tokens.clone()) {
+                found.used.insert(attribute.token);
+            }
+            arguments.push(self.argument(tokens)?);
+        }
+        assign(&mut arguments);
+        let mut taken = BTreeSet::new();
+        let mut all = Vec::new();
+        for (argument, token) in arguments {
+            if !matches!(argument.kind, ArgumentKind::Builtin(_))
+                && !taken.insert(format!("{:?}", argument.kind))
+            {
+                let what = format!("argument `{}` has the index of another", argument.name);
+                return Err(self.source.unsupported(token, what, "give each its own"));
+            }
+            all.push(argument);
+        }
+        Ok(all)
+    }
+
+    /// The parameters of a function, apart.
+    fn split(&self, open: usize) -> Vec<Range<usize>> {
+        let s = self.source;
+        let close = s.partner(open);
+        let (mut first, mut at) = (open + 1, open + 1);
+        let mut all = Vec::new();
+        while at < close {
+            if s.is(at, ",") {
+                all.push(first..at);
+                first = at + 1;
+            }
+            at = s.angle(at).unwrap_or(at);
+            at = s.after(at);
+        }
+        let void = close == first + 1 && s.is(first, "void");
+        if first < close && !void {
+            all.push(first..close);
+        }
+        all
+    }
+
+    /// An argument and its first token; [`u32::MAX`] for an index to be assigned.
+    fn argument(&self, tokens: Range<usize>) -> Result<(Argument, usize), Error> {
+        let s = self.source;
+        let mut plain = Vec::new();
+        let mut at = tokens.start;
+        while at < tokens.end {
+            match self.attributes.group_at(at) {
+                Some(end) => at = end,
+                None => {
+                    plain.push(at);
+                    at += 1;
+                }
+            }
+        }
+        let array = plain
+            .iter()
+            .position(|&t| s.is(t, "["))
+            .unwrap_or(plain.len());
+        let name = (array >= 2 && s.is_word(plain[array - 1])).then(|| plain[array - 1]);
+        let pointer = plain
+            .iter()
+            .find(|&&t| s.is(t, "*") || s.is(t, "&"))
+            .copied();
+        let has = |word: &str| plain.iter().any(|&t| s.is(t, word));
+        let pointee_const = plain
+            .iter()
+            .take_while(|&&t| Some(t) != pointer)
+            .any(|&t| s.is(t, "const") || s.is(t, "constant"));
+        let mut argument = Argument {
+            name: name.map_or_else(String::new, |n| s.text(n).to_string()),
+            kind: ArgumentKind::Buffer(u32::MAX),
+            type_name: s.join(plain.iter().copied().filter(|&t| Some(t) != name)),
+            writable: has("device") && !pointee_const,
+            line: s.line(tokens.start),
+            constant: None,
+        };
+        let refuse = |what: &str, remedy: &str| {
+            Err(s.unsupported(
+                tokens.start,
+                format!("kernel argument `{}` {what}", s.join(tokens.clone())),
+                remedy,
+            ))
+        };
+        let mut decided = false;
+        for attribute in self.attributes.within(tokens.clone()) {
+            let index = || -> Result<u32, Error> {
+                let text = s.join(attribute.arguments.clone());
+                let remedy = "write a number";
+                text.parse()
+                    .map_err(|_| s.unsupported(attribute.token, format!("index `{text}`"), remedy))
+            };
+            match attribute.name.as_str() {
+                "buffer" => (argument.kind, decided) = (ArgumentKind::Buffer(index()?), true),
+                "threadgroup" => {
+                    (argument.kind, decided) = (ArgumentKind::Threadgroup(index()?), true)
+                }
+                "function_constant" => {
+                    argument.constant = Some(s.join(attribute.arguments.clone()))
+                }
+                other => match builtin(other) {
+                    Some(builtin) => {
+                        (argument.kind, decided) = (ArgumentKind::Builtin(builtin), true)
+                    }
+                    None => {
+                        return refuse(
+                            &format!("has [[{other}]]"),
+                            "that is of functions, not of arguments",
+                        );
+                    }
+                },
+            }
+        }
+        if !decided && has("threadgroup") {
+            argument.kind = ArgumentKind::Threadgroup(u32::MAX);
+        } else if !decided && !has("device") && !has("constant") {
+            return refuse(
+                "has neither an address space nor an attribute",
+                "say where its value comes from",
+            );
+        }
+        let builtin = matches!(argument.kind, ArgumentKind::Builtin(_));
+        if builtin && pointer.is_some() {
+            return refuse("is a thread's position by reference", "take it by value");
+        }
+        if !builtin && pointer.is_none() && array == plain.len() {
+            return refuse(
+                "is a buffer by value",
+                "take it as a pointer or a reference",
+            );
+        }
+        Ok((argument, tokens.start))
+    }
+}
+
+/// Gives the lowest free index to each that has none.
+fn assign(arguments: &mut [(Argument, usize)]) {
+    let free = |arguments: &[(Argument, usize)], make: fn(u32) -> ArgumentKind| {
+        (0..)
+            .map(make)
+            .find(|k| arguments.iter().all(|(a, _)| a.kind != *k))
+            .expect("kernels have few arguments")
+    };
+    for index in 0..arguments.len() {
+        match arguments[index].0.kind {
+            ArgumentKind::Buffer(u32::MAX) => {
+                arguments[index].0.kind = free(arguments, ArgumentKind::Buffer)
+            }
+            ArgumentKind::Threadgroup(u32::MAX) => {
+                arguments[index].0.kind = free(arguments, ArgumentKind::Threadgroup)
+            }
+            _ => {}
+        }
+    }
+}

@@ -110,7 +110,7 @@ fn findings(library: &Library, run: Run) -> Result<Vec<Finding>, String> {
     let failed = |why: metal_sim_msl::Error| format!("{}: {why}", run.kernel);
     let mut constants = Constants::default();
     for (index, value) in &run.constants {
-        constants.set_index(*index, &[u8::from(*value)]);
+        constants.set_index(*index, "bool", &[u8::from(*value)]);
     }
     let checks = Checks {
         races: true,

@@ -427,7 +427,7 @@ define_class!(
         fn set_values(&self, values: *const c_void, kind: MTLDataType, range: NSRange) {
             for at in 0..range.length {
                 // SAFETY: the method's contract: as many values of that type.
-                let bytes = unsafe { constant_bytes(values.byte_add(at * size_of_type(kind)), kind) };
+                let bytes = unsafe { constant_bytes(values.byte_add(at * type_of(kind).1), kind) };
                 lock(&self.ivars().by_index).insert(range.location + at, (kind, bytes));
             }
         }
@@ -452,23 +452,31 @@ impl SimFunctionConstants {
     /// As the compiler takes them.
     pub(crate) fn values(&self) -> metal_sim_msl::Constants {
         let mut constants = metal_sim_msl::Constants::default();
-        for (index, (_, bytes)) in &*lock(&self.ivars().by_index) {
-            constants.set_index(*index as u32, bytes);
+        for (index, (kind, bytes)) in &*lock(&self.ivars().by_index) {
+            constants.set_index(*index as u32, type_of(*kind).0, bytes);
         }
-        for (name, (_, bytes)) in &*lock(&self.ivars().by_name) {
-            constants.set_name(name, bytes);
+        for (name, (kind, bytes)) in &*lock(&self.ivars().by_name) {
+            constants.set_name(name, type_of(*kind).0, bytes);
         }
         constants
     }
 }
 
-/// Bytes of a function constant's type; vectors are not used as constants by anyone here.
-fn size_of_type(kind: MTLDataType) -> usize {
+/// A function constant's type as sources name it, and its bytes; vectors are not used as constants by anyone here.
+fn type_of(kind: MTLDataType) -> (&'static str, usize) {
     match kind {
-        MTLDataType::Bool | MTLDataType::Char | MTLDataType::UChar => 1,
-        MTLDataType::Half | MTLDataType::Short | MTLDataType::UShort | MTLDataType::BFloat => 2,
-        MTLDataType::Float | MTLDataType::Int | MTLDataType::UInt => 4,
-        MTLDataType::Long | MTLDataType::ULong => 8,
+        MTLDataType::Bool => ("bool", 1),
+        MTLDataType::Char => ("char", 1),
+        MTLDataType::UChar => ("uchar", 1),
+        MTLDataType::Half => ("half", 2),
+        MTLDataType::BFloat => ("bfloat", 2),
+        MTLDataType::Short => ("short", 2),
+        MTLDataType::UShort => ("ushort", 2),
+        MTLDataType::Float => ("float", 4),
+        MTLDataType::Int => ("int", 4),
+        MTLDataType::UInt => ("uint", 4),
+        MTLDataType::Long => ("long", 8),
+        MTLDataType::ULong => ("ulong", 8),
         other => crate::fault::fault(
             "function constant",
             format!("type {} is not simulated", other.0),
@@ -480,5 +488,5 @@ fn size_of_type(kind: MTLDataType) -> usize {
 /// `value` points to a value of that type.
 unsafe fn constant_bytes(value: *const c_void, kind: MTLDataType) -> Vec<u8> {
     // SAFETY: the caller's promise.
-    unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size_of_type(kind)) }.to_vec()
+    unsafe { std::slice::from_raw_parts(value.cast::<u8>(), type_of(kind).1) }.to_vec()
 }

@@ -81,15 +81,15 @@ fn library(path: &str, defines: &[String], include: &[String]) -> Result<metal_s
         let (name, value) = text.split_once('=').unwrap_or((text, "1"));
         (name.to_owned(), value.to_owned())
     };
-    let mut include: Vec<_> = include.iter().map(Into::into).collect();
+    let mut includes: Vec<_> = include.iter().map(Into::into).collect();
     // As of a compiler: what lies beside the file is found.
     if let Some(beside) = std::path::Path::new(path).parent() {
-        include.push(beside.to_owned());
+        includes.push(beside.to_owned());
     }
     let options = metal_sim_msl::Options {
         name: path.to_owned(),
         defines: defines.iter().map(define).collect(),
-        include,
+        includes,
         ..metal_sim_msl::Options::default()
     };
     Ok(metal_sim_msl::Library::from_source(&source, &options)?)

@@ -45,6 +45,24 @@ impl std::str::FromStr for Type {
 }
 
 impl Type {
+    /// As sources name it.
+    pub fn in_metal(self) -> &'static str {
+        match self {
+            Self::F32 => "float",
+            Self::F16 => "half",
+            Self::Bf16 => "bfloat",
+            Self::U8 => "uchar",
+            Self::I8 => "char",
+            Self::U16 => "ushort",
+            Self::I16 => "short",
+            Self::U32 => "uint",
+            Self::I32 => "int",
+            Self::U64 => "ulong",
+            Self::I64 => "long",
+            Self::Bool => "bool",
+        }
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {

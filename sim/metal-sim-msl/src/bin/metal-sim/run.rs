@@ -188,8 +188,8 @@ fn constants(texts: &[String]) -> Result<Constants, Error> {
             number => number.parse().map_err(|_| usage("no number"))?,
         };
         match name.parse() {
-            Ok(index) => constants.set_index(index, &kind.bytes(value)),
-            Err(_) => constants.set_name(name, &kind.bytes(value)),
+            Ok(index) => constants.set_index(index, kind.in_metal(), &kind.bytes(value)),
+            Err(_) => constants.set_name(name, kind.in_metal(), &kind.bytes(value)),
         }
     }
     Ok(constants)

@@ -171,6 +171,8 @@ impl Compiler {
             .args(["-x", "c++", "-"]);
         // Only the functions that the compiler itself calls: memcpy, expf, conversions of halves.
         command.args(["-x", "none", "-nostdlib", "-lm", "-lc", "-lgcc"]);
+        // The list of threadgroup variables is each library's own.
+        command.arg("-Wl,-z,start-stop-visibility=hidden");
         let output = self.run(&mut command, cpp)?;
         if output.status.success() {
             Ok(())

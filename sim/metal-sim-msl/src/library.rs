@@ -145,7 +145,7 @@ impl Library {
         let make = |path: &Path| {
             inner
                 .compiler
-                .check(&inner.unit.emit(|_| false), &prelude, &inner.name)?;
+                .check(&inner.unit.emit_unused(), &prelude, &inner.name)?;
             cache::write(path, "")
         };
         inner.cache.entry(&key, "checked", make).map(|_| ())

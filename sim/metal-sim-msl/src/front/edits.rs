@@ -28,6 +28,12 @@ impl Edits {
         }
     }
 
+    /// Drops tokens and what was to stand before them.
+    pub fn remove(&mut self, tokens: Range<usize>) {
+        self.before.retain(|t, _| !tokens.contains(t));
+        self.drop_all(tokens);
+    }
+
     /// Several texts before one token stand in the order they were given.
     pub fn before(&mut self, token: usize, text: &str) {
         let slot = self.before.entry(token).or_default();

@@ -135,22 +135,39 @@ impl Unit {
         self.constants.iter().map(|c| &c.constant)
     }
 
-    /// C++ with a table of these kernels; the others are there, but nothing calls them.
+    /// C++ with a table of these kernels. Of the others there are only templates and prototypes, so that the compiler
+    /// does not look into what it is not asked for.
     pub fn emit(&self, wanted: impl Fn(&str) -> bool) -> String {
-        let numbers: Vec<usize> = (0..self.kernels.len())
-            .filter(|&n| wanted(&self.kernels[n].function.name))
-            .collect();
         let mut edits = self.edits.clone();
-        for &number in &numbers {
-            table::entry(self, number, &mut edits);
+        let mut numbers = Vec::new();
+        for (number, kernel) in self.kernels.iter().enumerate() {
+            if wanted(&kernel.function.name) {
+                table::entry(self, number, &mut edits);
+                numbers.push(number);
+                continue;
+            }
+            let item = &self.outline.items[kernel.item];
+            if let ItemKind::Function {
+                body: Some(body), ..
+            } = item.kind
+            {
+                edits.remove(body..item.tokens.end);
+                edits.replace(body, ";");
+            }
         }
-        let body = edits.apply(&self.source);
-        let table = if numbers.is_empty() {
-            String::new()
-        } else {
-            table::table(self, &numbers)
-        };
-        format!("#include \"metal.h\"\n#include \"table.h\"\n{body}{table}")
+        self.print(&edits, &table::table(self, &numbers))
+    }
+
+    /// C++ with the bodies of all kernels and no table, for the compiler to look for errors in.
+    pub fn emit_unused(&self) -> String {
+        self.print(&self.edits, "")
+    }
+
+    fn print(&self, edits: &Edits, table: &str) -> String {
+        format!(
+            "#include \"metal.h\"\n#include \"table.h\"\n{}{table}",
+            edits.apply(&self.source)
+        )
     }
 
     /// Arguments can only depend on constants that are there.

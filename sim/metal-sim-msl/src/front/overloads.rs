@@ -61,7 +61,7 @@ pub(crate) fn drop_duplicates(
                 "address spaces are erased: give them different names",
             ));
         }
-        edits.drop_all(item.tokens.clone());
+        edits.remove(item.tokens.clone());
     }
     Ok(())
 }

@@ -240,7 +240,7 @@ MSL_FN constexpr bool any(vec<bool, N> v) {
 
 // The second where the condition holds.
 template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>>
-MSL_FN constexpr auto select(A a, B b, C c) -> decltype(c ? b : a) {
+MSL_FN constexpr auto select(A a, B b, C c) -> __decay(decltype(c ? b : a)) {
   return c ? b : a;
 }
 template <class A, class B, class C, int N, class V = msl_detail::vector_among<A, B>>

@@ -13,13 +13,28 @@
 //!
 //! `prelude/` is the C++ side: `metal_stdlib` for the host's compiler.
 
+// It runs compiled code on stacks of its own: house rule 2 names the simulator.
+#![allow(unsafe_code)]
 // What a field or a variant holds is in its name, where nothing is said beside it.
 #![allow(missing_docs)]
 
+mod abi;
 mod cache;
 pub mod compiler;
+mod detect;
 pub mod dispatch;
 pub mod error;
 pub mod finding;
 mod front;
 pub mod library;
+mod loaded;
+pub mod pipeline;
+mod runtime;
+
+pub use dispatch::{Binding, Dispatch, Grid, Outcome, Schedule};
+pub use error::Error;
+pub use finding::{Finding, FindingKind};
+pub use library::{
+    Argument, ArgumentKind, Builtin, Checks, Constant, Function, Library, Options,
+};
+pub use pipeline::{Constants, Pipeline};

@@ -88,6 +88,11 @@ impl Library {
         })
     }
 
+    /// The folder of the prelude, whose lines are not the source's.
+    pub(crate) fn prelude(&self) -> Result<PathBuf, Error> {
+        self.inner.cache.prelude()
+    }
+
     /// The file, as the options named it.
     pub fn name(&self) -> &str {
         &self.inner.name
@@ -282,6 +287,29 @@ pub enum Builtin {
     ThreadIndexInQuadgroup,
     QuadgroupIndexInThreadgroup,
     QuadgroupsPerThreadgroup,
+}
+
+impl Builtin {
+    /// The attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ThreadPositionInGrid => "thread_position_in_grid",
+            Self::ThreadPositionInThreadgroup => "thread_position_in_threadgroup",
+            Self::ThreadgroupPositionInGrid => "threadgroup_position_in_grid",
+            Self::ThreadsPerThreadgroup => "threads_per_threadgroup",
+            Self::DispatchThreadsPerThreadgroup => "dispatch_threads_per_threadgroup",
+            Self::ThreadgroupsPerGrid => "threadgroups_per_grid",
+            Self::ThreadsPerGrid => "threads_per_grid",
+            Self::ThreadIndexInThreadgroup => "thread_index_in_threadgroup",
+            Self::ThreadIndexInSimdgroup => "thread_index_in_simdgroup",
+            Self::SimdgroupIndexInThreadgroup => "simdgroup_index_in_threadgroup",
+            Self::SimdgroupsPerThreadgroup => "simdgroups_per_threadgroup",
+            Self::ThreadsPerSimdgroup => "threads_per_simdgroup",
+            Self::ThreadIndexInQuadgroup => "thread_index_in_quadgroup",
+            Self::QuadgroupIndexInThreadgroup => "quadgroup_index_in_threadgroup",
+            Self::QuadgroupsPerThreadgroup => "quadgroups_per_threadgroup",
+        }
+    }
 }
 
 /// A function constant.

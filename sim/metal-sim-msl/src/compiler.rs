@@ -243,6 +243,8 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-std=c++17",
         "-O1",
         "-g1",
+        // What is compiled does not depend on where.
+        "-fdebug-compilation-dir=/",
         "-w",
         "-fPIC",
         "-fvisibility=hidden",

@@ -172,7 +172,7 @@ impl Compiler {
         // Only the functions that the compiler itself calls: memcpy, expf, conversions of halves.
         command.args(["-x", "none", "-nostdlib", "-lm", "-lc", "-lgcc"]);
         // The list of threadgroup variables is each library's own.
-        command.arg("-Wl,-z,start-stop-visibility=hidden");
+        command.args(["-Wl,-z,start-stop-visibility=hidden", "-Wl,-z,defs"]);
         let output = self.run(&mut command, cpp)?;
         if output.status.success() {
             Ok(())
@@ -243,6 +243,8 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-std=c++17",
         "-O1",
         "-g1",
+        // What is compiled does not depend on where.
+        "-fdebug-compilation-dir=/",
         "-w",
         "-fPIC",
         "-fvisibility=hidden",
@@ -261,6 +263,9 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-Xclang",
         "-cl-single-precision-constant",
         "-ffp-contract=off",
+        // A function of the source may have a barrier in it, so calls of it stay where they are as well.
+        "-Xclang",
+        "-fconvergent-functions",
     ];
     if detect {
         all.extend([

@@ -138,6 +138,11 @@ impl Library {
         self.compile("all", checks, |_| true)
     }
 
+    /// The folder of the prelude's headers, as debug information names them.
+    pub fn prelude(&self) -> Result<PathBuf, Error> {
+        self.inner.cache.prelude()
+    }
+
     /// Has the compiler look through the whole source for errors, which takes a while; once on a machine for a source
     /// without any.
     pub fn check(&self) -> Result<(), Error> {

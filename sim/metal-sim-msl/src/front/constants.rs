@@ -181,7 +181,10 @@ impl Pass<'_> {
                 continue;
             }
             let name = s.partner(at + 1) - 1;
-            if !self.found.iter().any(|f| f.constant.name == s.text(name)) {
+            let given = |f: &FunctionConstant| {
+                f.constant.index.is_some() && f.constant.name == s.text(name)
+            };
+            if !self.found.iter().any(given) {
                 let what = format!(
                     "{DEFINED} of `{}`, which is not a function constant",
                     s.text(name)

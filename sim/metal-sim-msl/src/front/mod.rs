@@ -26,6 +26,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
 use attributes::Attributes;
 use constants::FunctionConstant;
 use edits::Edits;
@@ -140,6 +142,13 @@ impl Unit {
     pub fn emit(&self, wanted: impl Fn(&str) -> bool) -> String {
         let mut edits = self.edits.clone();
         let mut numbers = Vec::new();
+        // How often each name stands before a parenthesis: once, if a function is never called.
+        let mut calls: HashMap<&str, u32> = HashMap::new();
+        for token in 0..self.source.len() {
+            if self.source.is_word(token) && self.source.is(token + 1, "(") {
+                *calls.entry(self.source.text(token)).or_default() += 1;
+            }
+        }
         for (number, kernel) in self.kernels.iter().enumerate() {
             if wanted(&kernel.function.name) {
                 table::entry(self, number, &mut edits);
@@ -148,8 +157,11 @@ impl Unit {
             }
             let item = &self.outline.items[kernel.item];
             if let ItemKind::Function {
-                body: Some(body), ..
+                name,
+                body: Some(body),
+                ..
             } = item.kind
+                && calls[self.source.text(name)] == 1
             {
                 edits.remove(body..item.tokens.end);
                 edits.replace(body, ";");

@@ -128,6 +128,11 @@ fn a_table_of_one_kernel_leaves_prototypes_of_the_others() {
     let one = unit(text).emit(|name| name == "g");
     assert!(one.contains("static void f(       int* x) ;"), "{one}");
     assert!(!one.contains("*x = 1") && one.contains("*x = 2"), "{one}");
+    let called = unit(&text.replace("*x = 2", "f(x)")).emit(|name| name == "g");
+    assert!(
+        called.contains("*x = 1"),
+        "one that is called keeps its body: {called}"
+    );
 }
 
 #[test]
@@ -348,6 +353,7 @@ fn what_cannot_follow_a_function_constant_is_an_error() {
         "\nconstant bool y[2] = {x, x};",
         "\nconstant bool y(x);",
         "\nvoid f() { bool y = is_function_constant_defined(z); }",
+        "\nconstant bool y = x; void f() { bool z = is_function_constant_defined(y); }",
         "\nkernel void f(device int* a [[function_constant(z)]]) {}",
     ];
     for text in cases {

@@ -88,11 +88,6 @@ impl Library {
         })
     }
 
-    /// The folder of the prelude, whose lines are not the source's.
-    pub(crate) fn prelude(&self) -> Result<PathBuf, Error> {
-        self.inner.cache.prelude()
-    }
-
     /// The file, as the options named it.
     pub fn name(&self) -> &str {
         &self.inner.name

@@ -143,6 +143,10 @@ unsafe extern "C" fn threadgroup_argument(index: u32) -> *mut c_void {
 
 unsafe extern "C" fn access(at: *const c_void, size: u64, kind: u32, pc: *const c_void) {
     let this = current();
+    // Constants are derived, and tables are read, before any thread runs.
+    if this.is_null() {
+        return;
+    }
     // SAFETY: called by a kernel; the detector is the threadgroup's own.
     unsafe {
         let Threadgroup { detector: Some(detector), memory, stacks, running, .. } = &mut *this else {

@@ -15,7 +15,7 @@ void attend(device const float* keys, device float* out, uint query) {
     float sum = 0;
     for (uint key = 0; key < end; key++) {
         float k = keys[6 + key];
-        sum += key <= length - 40 + query ? k : 0;
+        sum += k * float(key <= length - 40 + query);
     }
     out[query] = sum;
 }

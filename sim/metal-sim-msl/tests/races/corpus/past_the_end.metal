@@ -5,15 +5,18 @@ using namespace metal;
 
 kernel void wrong(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                   uint i [[thread_position_in_grid]]) {
-    float x = in[i];
-    if (i < 256) {
-        out[i] = x;
+    if (in[i] >= 0) {
+        if (i < 256) {
+            out[i] = 1;
+        }
     }
 }
 
 kernel void right(device const float* in [[buffer(0)]], device float* out [[buffer(1)]],
                   uint i [[thread_position_in_grid]]) {
     if (i < 256) {
-        out[i] = in[i];
+        if (in[i] >= 0) {
+            out[i] = 1;
+        }
     }
 }

@@ -242,6 +242,9 @@ pub struct Function {
     /// Its `host_name`, or else its own.
     pub name: String,
     pub arguments: Vec<Argument>,
+    /// The function constants that it names itself, or by one derived from them, unless the source asks somewhere
+    /// whether they are defined. Each needs a value.
+    pub constants: Vec<String>,
     pub line: u32,
 }
 

@@ -16,6 +16,10 @@ use crate::{error::Error, library::Constant};
 pub(crate) struct FunctionConstant {
     pub constant: Constant,
     pub scope: usize,
+    /// Of a derived one: those that its value is computed from.
+    from: Vec<String>,
+    /// The source asks whether it is defined.
+    optional: bool,
 }
 
 /// The function of the library that tells whether a value was given.
@@ -63,6 +67,32 @@ pub(crate) fn rewrite(
     }
     pass.definedness()?;
     Ok(pass.found)
+}
+
+/// The constants that these tokens need a value of, those behind derived ones in their place.
+pub(crate) fn needed(
+    source: &Source,
+    constants: &[FunctionConstant],
+    tokens: Range<usize>,
+) -> Vec<String> {
+    let mut all = BTreeSet::new();
+    for token in tokens.filter(|&t| source.is_word(t)) {
+        let member = token > 0 && (source.is(token - 1, ".") || source.is(token - 1, "->"));
+        let named = |f: &&FunctionConstant| f.constant.name == source.text(token);
+        let Some(found) = constants.iter().find(named).filter(|_| !member) else {
+            continue;
+        };
+        match found.constant.index {
+            Some(_) => all.extend([found.constant.name.clone()]),
+            None => all.extend(found.from.iter().cloned()),
+        }
+    }
+    let optional = |name: &String| {
+        constants
+            .iter()
+            .any(|f| f.optional && f.constant.name == *name)
+    };
+    all.into_iter().filter(|name| !optional(name)).collect()
 }
 
 struct Pass<'a> {
@@ -130,9 +160,15 @@ impl Pass<'_> {
             index,
             line: s.line(name),
         };
+        let from = match index {
+            Some(_) => Vec::new(),
+            None => needed(s, &self.found, name..item.tokens.end),
+        };
         self.found.push(FunctionConstant {
             constant,
             scope: item.scope,
+            from,
+            optional: false,
         });
         Ok(())
     }
@@ -181,20 +217,18 @@ impl Pass<'_> {
                 continue;
             }
             let name = s.partner(at + 1) - 1;
-            let given = |f: &FunctionConstant| {
+            let given = |f: &&mut FunctionConstant| {
                 f.constant.index.is_some() && f.constant.name == s.text(name)
             };
-            if !self.found.iter().any(given) {
+            let Some(asked) = self.found.iter_mut().find(given) else {
                 let what = format!(
                     "{DEFINED} of `{}`, which is not a function constant",
                     s.text(name)
                 );
-                return Err(s.unsupported(
-                    name,
-                    what,
-                    "name one with [[function_constant(index)]]",
-                ));
-            }
+                let remedy = "name one with [[function_constant(index)]]";
+                return Err(s.unsupported(name, what, remedy));
+            };
+            asked.optional = true;
             self.edits.drop(at);
             self.edits
                 .replace(name, format!("msl_defined_{}", s.text(name)));

@@ -24,6 +24,8 @@ pub(crate) struct Kernel {
     pub max_threads: String,
     /// The item that defines or instantiates it; its entry stands there.
     pub item: usize,
+    /// The item that has its body.
+    pub definition: usize,
 }
 
 /// A function marked as a kernel.
@@ -221,6 +223,7 @@ impl Finder<'_> {
         let function = Function {
             name,
             arguments: definition.arguments.clone(),
+            constants: Vec::new(),
             line,
         };
         Kernel {
@@ -228,6 +231,7 @@ impl Finder<'_> {
             expression,
             max_threads,
             item,
+            definition: definition.item,
         }
     }
 

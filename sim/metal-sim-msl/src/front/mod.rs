@@ -70,7 +70,7 @@ impl Unit {
         let mut edits = Edits::default();
         let Kernels {
             definitions,
-            kernels,
+            mut kernels,
             mut used,
         } = Kernels::find(&source, &attributes, &outline)?;
         let constants = constants::rewrite(&source, &attributes, &outline, &mut edits, &mut used)?;
@@ -118,6 +118,10 @@ impl Unit {
         }
         overloads::drop_duplicates(&source, &outline, &mut edits)?;
         address_spaces::erase(&source, &outline, &mut edits)?;
+        for kernel in &mut kernels {
+            let tokens = outline.items[kernel.definition].tokens.clone();
+            kernel.function.constants = constants::needed(&source, &constants, tokens);
+        }
         let unit = Self {
             source,
             outline,

@@ -346,6 +346,21 @@ fn function_constants_become_variables() {
 }
 
 #[test]
+fn a_kernel_knows_the_constants_that_it_needs() {
+    let text = "constant int a [[function_constant(0)]]; constant int b [[function_constant(1)]];\n\
+                constant int c [[function_constant(2)]]; constant int d [[function_constant(3)]];\n\
+                constant bool both = a > 1 && b > 1;\n\
+                constant int e = is_function_constant_defined(d) ? d : 7;\n\
+                kernel void f(device int* x [[function_constant(both)]]) { x[0] = d + e + x->c; }\n\
+                kernel void g(device int* x) { x[0] = c; }\n\
+                template <typename T> kernel void h(device T* x) { x[0] = a; }\n\
+                template [[host_name(\"h\")]] kernel void h<int>(device int* x);";
+    assert_eq!(function(text, "f").constants, ["a", "b"]);
+    assert_eq!(function(text, "g").constants, ["c"]);
+    assert_eq!(function(text, "h").constants, ["a"]);
+}
+
+#[test]
 fn what_cannot_follow_a_function_constant_is_an_error() {
     let cases = [
         "\ntemplate <int N> constant bool y = x && N;",

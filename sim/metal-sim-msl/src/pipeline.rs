@@ -76,6 +76,11 @@ struct Inner {
     constants: Vec<(usize, Vec<u8>)>,
 }
 
+// SAFETY: the kernel's table is a constant of the loaded library, which stays; the rest is owned.
+unsafe impl Send for Inner {}
+// SAFETY: as above; constants are set under the library's lock.
+unsafe impl Sync for Inner {}
+
 impl Pipeline {
     /// Compiles a kernel of a library, unless it is in the cache, and loads it.
     pub fn new(

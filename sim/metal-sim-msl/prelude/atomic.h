@@ -24,10 +24,9 @@ typedef atomic<ulong> atomic_ulong;
 
 namespace msl_detail {
 
-// Without the detector a runtime may leave these out.
 template <class T>
 MSL_FN void atomically(const volatile atomic<T>* at, uint32_t kind, memory_order order) {
-  if (msl_rt->atomic) report_atomic(const_cast<const T*>(&at->value), sizeof(T), kind, order);
+  report_atomic(const_cast<const T*>(&at->value), sizeof(T), kind, order);
 }
 
 template <class T, class F>
@@ -95,7 +94,7 @@ MSL_FN void atomic_min_explicit(volatile atomic<ulong>* at, ulong value, memory_
 }
 
 MSL_FN void atomic_thread_fence(mem_flags flags, memory_order order, thread_scope = thread_scope_device) {
-  if (msl_rt->fence) msl_detail::report_fence(uint(flags), order);
+  msl_detail::report_fence(uint(flags), order);
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 

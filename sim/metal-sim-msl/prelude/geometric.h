@@ -6,14 +6,15 @@ namespace metal {
 // Packed and plain vectors, alone or mixed with each other.
 #define MSL_GEOMETRIC_1(name) \
   template <class A, class V = msl_detail::vector_among<A>, class T = msl_detail::element<V>> \
-  MSL_FN auto name(A a)
+  MSL_FN constexpr auto name(A a)
 #define MSL_GEOMETRIC_2(name) \
   template <class A, class B, class V = msl_detail::vector_among<A, B>, class T = msl_detail::element<V>> \
-  MSL_FN auto name(A a, B b)
+  MSL_FN constexpr auto name(A a, B b)
 
 MSL_GEOMETRIC_2(dot) {
   V x(a), y(b);
   T sum = T(x[0] * y[0]);
+  MSL_UNROLL
   for (int i = 1; i < msl_detail::count<V>; i++) sum = T(sum + x[i] * y[i]);
   return sum;
 }

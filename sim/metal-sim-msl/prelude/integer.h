@@ -141,11 +141,13 @@ MSL_FN constexpr T insert_bits(T base, T insert, uint offset, uint bits) {
 }
 template <class T, int N>
 MSL_FN constexpr vec<T, N> extract_bits(vec<T, N> x, uint offset, uint bits) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = extract_bits(x[i], offset, bits);
   return x;
 }
 template <class T, int N>
 MSL_FN constexpr vec<T, N> insert_bits(vec<T, N> base, vec<T, N> insert, uint offset, uint bits) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) base[i] = insert_bits(base[i], insert[i], offset, bits);
   return base;
 }

@@ -158,27 +158,32 @@ MSL_SPLITTING(half)
 #undef MSL_SPLITTING
 template <class T, int N>
 MSL_FN vec<T, N> frexp(vec<T, N> x, vec<int, N>& exponent) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = frexp(x[i], exponent[i]);
   return x;
 }
 template <class T, int N>
 MSL_FN vec<int, N> ilogb(vec<T, N> x) {
   vec<int, N> r;
+  MSL_UNROLL
   for (int i = 0; i < N; i++) r[i] = ilogb(x[i]);
   return r;
 }
 template <class T, int N>
 MSL_FN vec<T, N> ldexp(vec<T, N> x, vec<int, N> k) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = ldexp(x[i], k[i]);
   return x;
 }
 template <class T, int N>
 MSL_FN vec<T, N> modf(vec<T, N> x, vec<T, N>& whole) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = modf(x[i], whole[i]);
   return x;
 }
 template <class T, int N>
 MSL_FN vec<T, N> sincos(vec<T, N> x, vec<T, N>& cosine) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = sincos(x[i], cosine[i]);
   return x;
 }
@@ -203,6 +208,7 @@ MSL_VECTOR_2(nextafter)
   template <class T, int N>                                         \
   MSL_FN vec<bool, N> name(vec<T, N> v) {                           \
     vec<bool, N> r;                                                 \
+    MSL_UNROLL                                                      \
     for (int i = 0; i < N; i++) r[i] = name(v[i]);                  \
     return r;                                                       \
   }
@@ -229,6 +235,7 @@ MSL_FN constexpr bool all(bool b) { return b; }
 MSL_FN constexpr bool any(bool b) { return b; }
 template <int N>
 MSL_FN constexpr bool all(vec<bool, N> v) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++)
     if (!v[i]) return false;
   return true;
@@ -240,12 +247,13 @@ MSL_FN constexpr bool any(vec<bool, N> v) {
 
 // The second where the condition holds.
 template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>>
-MSL_FN constexpr auto select(A a, B b, C c) -> decltype(c ? b : a) {
+MSL_FN constexpr auto select(A a, B b, C c) -> __decay(decltype(c ? b : a)) {
   return c ? b : a;
 }
 template <class A, class B, class C, int N, class V = msl_detail::vector_among<A, B>>
 MSL_FN constexpr V select(A a, B b, vec<C, N> c) {
   V x(a), y(b);
+  MSL_UNROLL
   for (int i = 0; i < N; i++)
     if (c[i]) x[i] = y[i];
   return x;

@@ -59,6 +59,7 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   template <class A, class V = msl_detail::vector_among<A>>                  \
   MSL_FN constexpr V name(A a) {                                             \
     V x(a);                                                                  \
+    MSL_UNROLL                                                                                \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i])); \
     return x;                                                                \
   }
@@ -66,6 +67,7 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   template <class A, class B, class V = msl_detail::vector_among<A, B>>      \
   MSL_FN constexpr V name(A a, B b) {                                        \
     V x(a), y(b);                                                            \
+    MSL_UNROLL                                                                                      \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i], y[i])); \
     return x;                                                                \
   }
@@ -73,6 +75,7 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   template <class A, class B, class C, class V = msl_detail::vector_among<A, B, C>> \
   MSL_FN constexpr V name(A a, B b, C c) {                                   \
     V x(a), y(b), z(c);                                                      \
+    MSL_UNROLL                                                                                            \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i], y[i], z[i])); \
     return x;                                                                \
   }

@@ -5,7 +5,9 @@
 // For functions of the prelude: always inlined, and without lines of their own, so that what they access carries the
 // line of the `.metal` file that called them.
 #define MSL_FN inline __attribute__((always_inline, nodebug))
-// What sources say for the same.
+// Loops over components, which -O1 leaves as they are.
+#define MSL_UNROLL _Pragma("clang loop unroll(full)")
+// What sources say for MSL_FN.
 #define METAL_FUNC inline __attribute__((always_inline))
 #define METAL_INTERNAL inline __attribute__((always_inline))
 #define METAL_CONST __attribute__((const))

@@ -205,12 +205,16 @@ impl Pass<'_> {
                 }
                 "<" => at = s.angle(at).unwrap_or(at),
                 "decltype" | "__attribute__" => at += 1,
+                // It begins with no value, and zeros are what nobody relies on.
+                "=" if self.zeros(at + 1) => {
+                    let value = at..s.after(at + 1);
+                    self.edits.drop_all(value.clone());
+                    at = value.end - 1;
+                }
+                "{" if self.zeros(at) => self.edits.drop_all(at..s.after(at)),
                 "=" | "{" | "(" => {
-                    return refuse(
-                        at,
-                        "with a value",
-                        "threadgroup memory begins without any: assign it",
-                    );
+                    let remedy = "threadgroup memory begins without any: assign it";
+                    return refuse(at, "with a value", remedy);
                 }
                 "*" | "&" => {
                     return refuse(
@@ -250,6 +254,13 @@ impl Pass<'_> {
         }
         self.edits.replace(end, tail);
         Ok(())
+    }
+
+    /// `{0}` or `{}`.
+    fn zeros(&self, open: usize) -> bool {
+        let s = self.source;
+        s.is(open, "{")
+            && (open + 1..s.partner(open)).all(|t| ["0", "0.0", "0.0f", ","].contains(&s.text(t)))
     }
 
     /// The first token of the statement that a word stands in.

@@ -107,7 +107,13 @@ impl Unit {
             let instantiation = item.kind == ItemKind::Instantiation
                 && (item.tokens.clone().any(|t| source.is(t, "kernel"))
                     || kernels.iter().any(|k| k.item == index));
-            if instantiation {
+            let like = kernels
+                .iter()
+                .position(|k| k.item == index && k.like.is_some());
+            if let Some((number, name)) = like.and_then(|n| Some((n, kernels[n].like?))) {
+                edits.drop_all(item.tokens.start..name);
+                edits.replace(name, format!("static void msl_like_{number}"));
+            } else if instantiation {
                 edits.drop_all(item.tokens.clone());
             }
         }

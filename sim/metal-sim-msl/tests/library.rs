@@ -89,7 +89,7 @@ template [[host_name("reduce_half")]] [[kernel]] decltype(reduce<half, 2>) reduc
 }
 
 kernel void convert(device bfloat* to, device const half* from, uint i [[thread_position_in_grid]]) {
-    to[i] = static_cast<bfloat>(from[i]);
+    to[i] = static_cast<bfloat>(from[i]) + 1.5bf + bfloat(2.0H);
 }
 kernel void nothing() {}
 

@@ -83,7 +83,6 @@ impl Pass<'_> {
                 }
             },
             "constant" => self.pointee(token),
-            "static_cast" => self.cast(token),
             _ => {}
         }
         Ok(())
@@ -150,17 +149,6 @@ impl Pass<'_> {
             at = s.after(at);
         }
         Declarator::Value
-    }
-
-    /// Between halves and bfloats there is no `static_cast` for the host's compiler; the prelude's cast knows both.
-    fn cast(&mut self, token: usize) {
-        let s = self.source;
-        let Some(close) = s.angle(token + 1) else {
-            return;
-        };
-        if !(token + 2..close).any(|t| ["*", "&", "&&"].iter().any(|m| s.is(t, m))) {
-            self.edits.replace(token, "::msl_cast");
-        }
     }
 
     /// `threadgroup T a[4], b;` becomes `typedef T msl_type_a[4], msl_type_b;` and for each its descriptor and a

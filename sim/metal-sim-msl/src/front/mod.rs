@@ -10,6 +10,7 @@
 //! | `constants` | function constants, and those derived from them |
 //! | `overloads` | what is the same without address spaces |
 //! | `address_spaces` | erases them, places threadgroup variables |
+//! | `numbers` | literals and casts of small floats |
 //! | `table` | the rows of `msl_library` |
 //! | `edits` | the changed tokens as text, each on its line |
 
@@ -19,6 +20,7 @@ mod constants;
 mod edits;
 mod kernels;
 mod lexer;
+mod numbers;
 mod outline;
 mod overloads;
 mod table;
@@ -123,6 +125,7 @@ impl Unit {
             }
         }
         overloads::drop_duplicates(&source, &outline, &mut edits)?;
+        numbers::rewrite(&source, &mut edits);
         address_spaces::erase(&source, &outline, &mut edits)?;
         for kernel in &mut kernels {
             let tokens = outline.items[kernel.definition].tokens.clone();

@@ -36,8 +36,6 @@
 
 #include "not_simulated.h"
 
-#include "intrinsics.h"
-
 #ifdef MSL_DETECT
 #include "detect.h"
 #endif

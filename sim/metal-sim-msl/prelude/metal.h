@@ -36,6 +36,8 @@
 
 #include "not_simulated.h"
 
+#include "intrinsics.h"
+
 #ifdef MSL_DETECT
 #include "detect.h"
 #endif

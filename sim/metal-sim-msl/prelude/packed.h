@@ -10,6 +10,7 @@ struct packed_vec : msl_detail::components<T, N> {
   packed_vec() = default;
   template <class S, class = msl_detail::if_number<S>>
   MSL_FN constexpr packed_vec(S s) : packed_vec(vec<T, N>(s)) {}
+  MSL_FN constexpr packed_vec(std::initializer_list<T> list) : packed_vec(vec<T, N>(list)) {}
   MSL_FN constexpr packed_vec(vec<T, N> v) : base{} {
     MSL_UNROLL
     for (int i = 0; i < N; i++) (*this)[i] = v[i];

@@ -67,6 +67,8 @@ MSL_TRANSFORM(add_cv, const volatile T)
 MSL_TRANSFORM(add_pointer, __add_pointer(T))
 MSL_TRANSFORM(add_lvalue_reference, __add_lvalue_reference(T))
 MSL_TRANSFORM(add_rvalue_reference, __add_rvalue_reference(T))
+// Address spaces are erased already.
+MSL_TRANSFORM(remove_addrspace, T)
 MSL_TRANSFORM(decay, __decay(T))
 MSL_TRANSFORM(make_signed, __make_signed(T))
 MSL_TRANSFORM(make_unsigned, __make_unsigned(T))

@@ -125,3 +125,19 @@ constexpr half operator""h(unsigned long long x) { return half(x); }
 #define M_2_SQRTPI_H half(M_2_SQRTPI_F)
 #define M_SQRT2_H half(M_SQRT2_F)
 #define M_SQRT1_2_H half(M_SQRT1_2_F)
+
+// What the compiler makes of a list in braces.
+namespace std {
+template <class T>
+class initializer_list {
+  const T* elements;
+  size_t count;
+
+ public:
+  MSL_FN constexpr initializer_list() noexcept : elements(nullptr), count(0) {}
+  MSL_FN constexpr initializer_list(const T* elements, size_t count) noexcept : elements(elements), count(count) {}
+  MSL_FN constexpr size_t size() const noexcept { return count; }
+  MSL_FN constexpr const T* begin() const noexcept { return elements; }
+  MSL_FN constexpr const T* end() const noexcept { return elements + count; }
+};
+}  // namespace std

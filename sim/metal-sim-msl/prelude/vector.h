@@ -248,6 +248,12 @@ namespace metal {
     using base = msl_detail::components<T, N>;                                                                     \
     using base::base;                                                                                              \
     vec() = default;                                                                                               \
+    /* In braces: numbers that are not there are zeros, one number too is not repeated. */                         \
+    MSL_FN constexpr vec(std::initializer_list<T> list) : base{} {                                                 \
+      MSL_UNROLL                                                                                                   \
+      for (int i = 0; i < N; i++)                                                                                  \
+        if (i < int(list.size())) (*this)[i] = list.begin()[i];                                                    \
+    }                                                                                                              \
     template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
     MSL_FN constexpr explicit vec(vec<U, N> v) : base{} {                                                          \
       MSL_UNROLL                                                                                                              \

@@ -48,6 +48,7 @@ extern "C" void agree(const int* x, int* y, int n) {
     check(all(madsat(v, v, v) == int4(madsat(v.x, v.x, v.x), 12, 72, INT_MAX)) && all(abs(v).yz == int2(3, 9)));
     check(all(extract_bits(u, 2, 2) == uint2(extract_bits(u.x, 2, 2), 3)) && all(insert_bits(u, uint2(0), 0, 31).y == 0));
     check(max(1, 2u) == 2 && clamp(uint(7), 1, 5) == 5 && min(uchar(200), 100) == 100 && max(short(-3), 2L) == 2);
+    check(rotate(0x80000001u, x[i] * 0 + 4) == 0x18 && mulhi(-1, 1u) == 0 && hadd(uchar(255), 255) == 255 && madsat(3, 4l, 5) == 17);
     check(all(select(v, int4(0), v > 2) == int4(v.x > 2 ? 0 : v.x, 0, -9, 0)) && any(v == 3) && !all(v == 3));
     y[i] = bits;
   }

@@ -1,6 +1,8 @@
 //! The prelude, function by function, against references in f64 or in plain Rust. Each test compiles a small C++ source
 //! as kernels are compiled and calls it from lanes that are OS threads; nothing of the crate itself takes part.
 
+#![allow(unsafe_code)]
+
 mod atomics;
 mod conversions;
 mod detector;

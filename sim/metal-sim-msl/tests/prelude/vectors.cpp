@@ -84,3 +84,12 @@ extern "C" void indexed(const int*, float* at, int) {
   eight += eight[0];
   out(eight[0]), out(eight[1]), out(eight[2] - 8);
 }
+
+extern "C" void braced(const int*, float* at, int) {
+  Out out{at};
+  float4 v = {1, 2, 3};
+  out(v), out(float3{5}), out(float4{v.xy, 8, 9}), out(packed_float3{1, 2, 3});
+  half2 pairs[] = {{1, 2}, {3}};
+  v = {4};
+  out(pairs[0]), out(pairs[1]), out(v), out(float2{});
+}

@@ -14,6 +14,7 @@ namespace metal {
 MSL_GEOMETRIC_2(dot) {
   V x(a), y(b);
   T sum = T(x[0] * y[0]);
+  MSL_UNROLL
   for (int i = 1; i < msl_detail::count<V>; i++) sum = T(sum + x[i] * y[i]);
   return sum;
 }

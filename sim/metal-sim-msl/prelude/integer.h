@@ -24,25 +24,29 @@ MSL_FN constexpr T saturated(W x) {
 
 namespace metal {
 
-// For integers of one type, and mixed numbers as their common type.
-#define MSL_INTEGER_1(name)                                      \
-  template <class T, class = msl_detail::if_integer<T>>          \
+#define MSL_INTEGER_1(name)                             \
+  template <class T, class = msl_detail::if_integer<T>> \
   MSL_FN constexpr T name(T x)
-#define MSL_INTEGER_2(name)                                                                           \
-  template <class A, class B, class = msl_detail::if_unlike<A, B>>                                    \
-  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {                                           \
-    return name(msl_detail::mixed<A, B>(a), msl_detail::mixed<A, B>(b));                              \
-  }                                                                                                   \
-  template <class T, class = msl_detail::if_integer<T>>                                               \
+#define MSL_INTEGER_2(name)                             \
+  template <class T, class = msl_detail::if_integer<T>> \
   MSL_FN constexpr T name(T x, T y)
-#define MSL_INTEGER_3(name)                                                                           \
-  template <class A, class B, class C, class = msl_detail::if_unlike<A, B, C>>                        \
-  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {                                   \
-    using M = msl_detail::mixed<A, B, C>;                                                             \
-    return name(M(a), M(b), M(c));                                                                    \
-  }                                                                                                   \
-  template <class T, class = msl_detail::if_integer<T>>                                               \
+#define MSL_INTEGER_3(name)                             \
+  template <class T, class = msl_detail::if_integer<T>> \
   MSL_FN constexpr T name(T x, T y, T z)
+// Integers of different types, as their common type; and vectors.
+#define MSL_MORE_2(name)                                                    \
+  template <class A, class B, class = msl_detail::if_unlike<A, B>>          \
+  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {                 \
+    return name(msl_detail::mixed<A, B>(a), msl_detail::mixed<A, B>(b));    \
+  }                                                                         \
+  MSL_VECTOR_2(name)
+#define MSL_MORE_3(name)                                                    \
+  template <class A, class B, class C, class = msl_detail::if_unlike<A, B, C>> \
+  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {         \
+    using M = msl_detail::mixed<A, B, C>;                                   \
+    return name(M(a), M(b), M(c));                                          \
+  }                                                                         \
+  MSL_VECTOR_3(name)
 
 // The width where there is no bit.
 MSL_INTEGER_1(clz) {
@@ -89,13 +93,13 @@ MSL_INTEGER_2(rotate) {
   uint n = uint(y) & (msl_detail::bits_of<T> - 1);
   return n == 0 ? x : T(U(U(x) << n) | U(U(x) >> (msl_detail::bits_of<T> - n)));
 }
-MSL_VECTOR_2(absdiff)
-MSL_VECTOR_2(addsat)
-MSL_VECTOR_2(subsat)
-MSL_VECTOR_2(hadd)
-MSL_VECTOR_2(rhadd)
-MSL_VECTOR_2(mulhi)
-MSL_VECTOR_2(rotate)
+MSL_MORE_2(absdiff)
+MSL_MORE_2(addsat)
+MSL_MORE_2(subsat)
+MSL_MORE_2(hadd)
+MSL_MORE_2(rhadd)
+MSL_MORE_2(mulhi)
+MSL_MORE_2(rotate)
 
 MSL_INTEGER_3(madhi) {
   using U = msl_detail::unsigned_of<T>;
@@ -111,8 +115,8 @@ MSL_INTEGER_3(madsat) {
     return msl_detail::saturated<T>(W(x) * W(y) + W(z));
   }
 }
-MSL_VECTOR_3(madhi)
-MSL_VECTOR_3(madsat)
+MSL_MORE_3(madhi)
+MSL_MORE_3(madsat)
 
 // Of the lower 24 bits, with their sign.
 MSL_FN constexpr int mul24(int x, int y) { return int(uint((x << 8) >> 8) * uint((y << 8) >> 8)); }
@@ -141,11 +145,13 @@ MSL_FN constexpr T insert_bits(T base, T insert, uint offset, uint bits) {
 }
 template <class T, int N>
 MSL_FN constexpr vec<T, N> extract_bits(vec<T, N> x, uint offset, uint bits) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = extract_bits(x[i], offset, bits);
   return x;
 }
 template <class T, int N>
 MSL_FN constexpr vec<T, N> insert_bits(vec<T, N> base, vec<T, N> insert, uint offset, uint bits) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) base[i] = insert_bits(base[i], insert[i], offset, bits);
   return base;
 }
@@ -153,5 +159,7 @@ MSL_FN constexpr vec<T, N> insert_bits(vec<T, N> base, vec<T, N> insert, uint of
 #undef MSL_INTEGER_1
 #undef MSL_INTEGER_2
 #undef MSL_INTEGER_3
+#undef MSL_MORE_2
+#undef MSL_MORE_3
 
 }  // namespace metal

@@ -25,6 +25,30 @@ MSL_FN float smoothstep(float low, float high, float x) {
   float t = saturate((x - low) / (high - low));
   return t * t * (3.0f - 2.0f * t);
 }
+template <class T>
+MSL_FN constexpr T min_of(T a, T b) {
+  return a != a || b < a ? b : a;
+}
+template <class T>
+MSL_FN constexpr T max_of(T a, T b) {
+  return a != a || a < b ? b : a;
+}
+template <class T>
+MSL_FN constexpr T clamp_of(T x, T low, T high) {
+  return min_of(max_of(x, low), high);
+}
+template <class T>
+MSL_FN constexpr T min3_of(T a, T b, T c) {
+  return min_of(a, min_of(b, c));
+}
+template <class T>
+MSL_FN constexpr T max3_of(T a, T b, T c) {
+  return max_of(a, max_of(b, c));
+}
+template <class T>
+MSL_FN constexpr T median3_of(T a, T b, T c) {
+  return max_of(min_of(a, b), min_of(max_of(a, b), c));
+}
 MSL_FN float powr(float x, float y) { return x < 0.0f ? __builtin_nanf("") : __builtin_powf(x, y); }
 
 }  // namespace msl_detail
@@ -99,30 +123,33 @@ MSL_FN msl_detail::real<A, B, C> fma(A a, B b, C c) {
 }
 MSL_VECTOR_3(fma)
 
-// Of two numbers the one that is not NaN, as fmin and fmax.
-#define MSL_EXTREMA(T)                                                                   \
-  MSL_FN constexpr T min(T a, T b) { return a != a || b < a ? b : a; }                   \
-  MSL_FN constexpr T max(T a, T b) { return a != a || a < b ? b : a; }                   \
-  MSL_FN constexpr T clamp(T x, T low, T high) { return min(max(x, low), high); }        \
-  MSL_FN constexpr T min3(T a, T b, T c) { return min(a, min(b, c)); }                   \
-  MSL_FN constexpr T max3(T a, T b, T c) { return max(a, max(b, c)); }                   \
-  MSL_FN constexpr T median3(T a, T b, T c) { return max(min(a, b), min(max(a, b), c)); }
+// Of two numbers the one that is not NaN, as fmin and fmax. For bfloat these are templates, like all else here: sources
+// define their own in this namespace.
+#define MSL_EXTREMA(T)                                                                                   \
+  MSL_FN constexpr T min(T a, T b) { return msl_detail::min_of(a, b); }                                  \
+  MSL_FN constexpr T max(T a, T b) { return msl_detail::max_of(a, b); }                                  \
+  MSL_FN constexpr T clamp(T x, T low, T high) { return msl_detail::clamp_of(x, low, high); }            \
+  MSL_FN constexpr T min3(T a, T b, T c) { return msl_detail::min3_of(a, b, c); }                        \
+  MSL_FN constexpr T max3(T a, T b, T c) { return msl_detail::max3_of(a, b, c); }                        \
+  MSL_FN constexpr T median3(T a, T b, T c) { return msl_detail::median3_of(a, b, c); }
 MSL_INTEGERS(MSL_EXTREMA)
-MSL_FLOATS(MSL_EXTREMA)
+MSL_EXTREMA(half)
+MSL_EXTREMA(float)
 MSL_EXTREMA(bool)
 #undef MSL_EXTREMA
-#define MSL_MIXED_2(name)                                                                          \
-  template <class A, class B, class = msl_detail::if_numbers<A, B>>                                \
-  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {                                        \
-    return name(msl_detail::mixed<A, B>(a), msl_detail::mixed<A, B>(b));                           \
-  }                                                                                                \
+#define MSL_MIXED_2(name)                                                                                \
+  template <class A, class B, class = msl_detail::if_numbers<A, B>>                                      \
+  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {                                              \
+    using M = msl_detail::mixed<A, B>;                                                                   \
+    return msl_detail::name##_of(M(a), M(b));                                                            \
+  }                                                                                                      \
   MSL_VECTOR_2(name)
-#define MSL_MIXED_3(name)                                                                          \
-  template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>>                    \
-  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {                                \
-    using M = msl_detail::mixed<A, B, C>;                                                          \
-    return name(M(a), M(b), M(c));                                                                 \
-  }                                                                                                \
+#define MSL_MIXED_3(name)                                                                                \
+  template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>>                          \
+  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {                                      \
+    using M = msl_detail::mixed<A, B, C>;                                                                \
+    return msl_detail::name##_of(M(a), M(b), M(c));                                                      \
+  }                                                                                                      \
   MSL_VECTOR_3(name)
 MSL_MIXED_2(min)
 MSL_MIXED_2(max)
@@ -130,6 +157,8 @@ MSL_MIXED_3(clamp)
 MSL_MIXED_3(min3)
 MSL_MIXED_3(max3)
 MSL_MIXED_3(median3)
+#undef MSL_MIXED_2
+#undef MSL_MIXED_3
 
 #define MSL_ABS(T) \
   MSL_FN constexpr T abs(T x) { return T(x < T(0) ? -x : x); }
@@ -137,7 +166,10 @@ MSL_INTEGERS(MSL_ABS)
 #undef MSL_ABS
 MSL_FN float abs(float x) { return __builtin_fabsf(x); }
 MSL_FN half abs(half x) { return half(__builtin_fabsf(x)); }
-MSL_FN bfloat abs(bfloat x) { return bfloat(__builtin_fabsf(x)); }
+template <class A, class = enable_if_t<is_same_v<A, bfloat>>>
+MSL_FN bfloat abs(A x) {
+  return bfloat(__builtin_fabsf(x));
+}
 MSL_VECTOR_1(abs)
 
 // Those that give a second result, or an integer.
@@ -158,27 +190,32 @@ MSL_SPLITTING(half)
 #undef MSL_SPLITTING
 template <class T, int N>
 MSL_FN vec<T, N> frexp(vec<T, N> x, vec<int, N>& exponent) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = frexp(x[i], exponent[i]);
   return x;
 }
 template <class T, int N>
 MSL_FN vec<int, N> ilogb(vec<T, N> x) {
   vec<int, N> r;
+  MSL_UNROLL
   for (int i = 0; i < N; i++) r[i] = ilogb(x[i]);
   return r;
 }
 template <class T, int N>
 MSL_FN vec<T, N> ldexp(vec<T, N> x, vec<int, N> k) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = ldexp(x[i], k[i]);
   return x;
 }
 template <class T, int N>
 MSL_FN vec<T, N> modf(vec<T, N> x, vec<T, N>& whole) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = modf(x[i], whole[i]);
   return x;
 }
 template <class T, int N>
 MSL_FN vec<T, N> sincos(vec<T, N> x, vec<T, N>& cosine) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++) x[i] = sincos(x[i], cosine[i]);
   return x;
 }
@@ -203,6 +240,7 @@ MSL_VECTOR_2(nextafter)
   template <class T, int N>                                         \
   MSL_FN vec<bool, N> name(vec<T, N> v) {                           \
     vec<bool, N> r;                                                 \
+    MSL_UNROLL                                                      \
     for (int i = 0; i < N; i++) r[i] = name(v[i]);                  \
     return r;                                                       \
   }
@@ -229,6 +267,7 @@ MSL_FN constexpr bool all(bool b) { return b; }
 MSL_FN constexpr bool any(bool b) { return b; }
 template <int N>
 MSL_FN constexpr bool all(vec<bool, N> v) {
+  MSL_UNROLL
   for (int i = 0; i < N; i++)
     if (!v[i]) return false;
   return true;
@@ -246,6 +285,7 @@ MSL_FN constexpr auto select(A a, B b, C c) -> __decay(decltype(c ? b : a)) {
 template <class A, class B, class C, int N, class V = msl_detail::vector_among<A, B>>
 MSL_FN constexpr V select(A a, B b, vec<C, N> c) {
   V x(a), y(b);
+  MSL_UNROLL
   for (int i = 0; i < N; i++)
     if (c[i]) x[i] = y[i];
   return x;

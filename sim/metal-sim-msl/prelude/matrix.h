@@ -11,11 +11,14 @@ struct matrix {
   // This value on the diagonal, zeros elsewhere.
   template <class S, class = msl_detail::if_number<S>>
   MSL_FN constexpr explicit matrix(S s) : columns{} {
+    MSL_UNROLL
     for (int c = 0; c < C; c++)
+      MSL_UNROLL
       for (int r = 0; r < R; r++) columns[c][r] = c == r ? T(s) : T(0);
   }
   template <class U, class = enable_if_t<!is_same_v<U, T>>>
   MSL_FN constexpr explicit matrix(const matrix<U, C, R>& m) : columns{} {
+    MSL_UNROLL
     for (int c = 0; c < C; c++) columns[c] = vec<T, R>(m[c]);
   }
   // Columns, or all components one column after the other.
@@ -23,9 +26,11 @@ struct matrix {
   MSL_FN constexpr matrix(A... a) : columns{} {
     if constexpr (sizeof...(A) == C) {
       vec<T, R> given[] = {vec<T, R>(a)...};
+      MSL_UNROLL
       for (int c = 0; c < C; c++) columns[c] = given[c];
     } else {
       T given[] = {T(a)...};
+      MSL_UNROLL
       for (int i = 0; i < C * R; i++) columns[i / R][i % R] = given[i];
     }
   }
@@ -34,35 +39,44 @@ struct matrix {
   MSL_FN constexpr const vec<T, R>& operator[](int i) const { return columns[i]; }
 
   friend MSL_FN constexpr matrix operator+(matrix a, const matrix& b) {
+    MSL_UNROLL
     for (int c = 0; c < C; c++) a[c] = a[c] + b[c];
     return a;
   }
   friend MSL_FN constexpr matrix operator-(matrix a, const matrix& b) {
+    MSL_UNROLL
     for (int c = 0; c < C; c++) a[c] = a[c] - b[c];
     return a;
   }
   friend MSL_FN constexpr matrix operator-(matrix a) {
+    MSL_UNROLL
     for (int c = 0; c < C; c++) a[c] = -a[c];
     return a;
   }
   friend MSL_FN constexpr matrix operator*(matrix a, T s) {
+    MSL_UNROLL
     for (int c = 0; c < C; c++) a[c] = a[c] * s;
     return a;
   }
   friend MSL_FN constexpr matrix operator*(T s, const matrix& a) { return a * s; }
   friend MSL_FN constexpr vec<T, R> operator*(const matrix& m, vec<T, C> v) {
     vec<T, R> r(T(0));
+    MSL_UNROLL
     for (int c = 0; c < C; c++) r = r + m[c] * v[c];
     return r;
   }
   friend MSL_FN constexpr vec<T, C> operator*(vec<T, R> v, const matrix& m) {
     vec<T, C> r(T(0));
+    MSL_UNROLL
     for (int c = 0; c < C; c++)
+      MSL_UNROLL
       for (int i = 0; i < R; i++) r[c] = T(r[c] + v[i] * m[c][i]);
     return r;
   }
   friend MSL_FN constexpr bool operator==(const matrix& a, const matrix& b) {
+    MSL_UNROLL
     for (int c = 0; c < C; c++)
+      MSL_UNROLL
       for (int r = 0; r < R; r++)
         if (a[c][r] != b[c][r]) return false;
     return true;
@@ -81,6 +95,7 @@ struct matrix {
 template <class T, int C, int K, int R>
 MSL_FN constexpr matrix<T, C, R> operator*(const matrix<T, K, R>& a, const matrix<T, C, K>& b) {
   matrix<T, C, R> product;
+  MSL_UNROLL
   for (int c = 0; c < C; c++) product[c] = a * b[c];
   return product;
 }
@@ -88,7 +103,9 @@ MSL_FN constexpr matrix<T, C, R> operator*(const matrix<T, K, R>& a, const matri
 template <class T, int C, int R>
 MSL_FN constexpr matrix<T, R, C> transpose(const matrix<T, C, R>& m) {
   matrix<T, R, C> t;
+  MSL_UNROLL
   for (int c = 0; c < C; c++)
+    MSL_UNROLL
     for (int r = 0; r < R; r++) t[r][c] = m[c][r];
   return t;
 }
@@ -101,6 +118,7 @@ MSL_FN constexpr T determinant(const matrix<T, 2, 2>& m) {
 template <class T>
 MSL_FN constexpr T determinant(const matrix<T, 3, 3>& m) {
   float sum = 0;
+  MSL_UNROLL
   for (int c = 0; c < 3; c++) {
     int a = (c + 1) % 3, b = (c + 2) % 3;
     sum += float(m[c][0]) * (float(m[a][1]) * float(m[b][2]) - float(m[b][1]) * float(m[a][2]));
@@ -110,8 +128,10 @@ MSL_FN constexpr T determinant(const matrix<T, 3, 3>& m) {
 template <class T>
 MSL_FN constexpr T determinant(const matrix<T, 4, 4>& m) {
   float sum = 0;
+  MSL_UNROLL
   for (int c = 0; c < 4; c++) {
     matrix<float, 3, 3> minor;
+    MSL_UNROLL
     for (int i = 0; i < 3; i++) {
       int column = i + (i >= c);
       minor[i] = vec<float, 3>(float(m[column][1]), float(m[column][2]), float(m[column][3]));

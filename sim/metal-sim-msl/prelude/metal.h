@@ -10,6 +10,8 @@
 
 #include "vector.h"
 
+#include "uniform.h"
+
 #include "packed.h"
 
 #include "array.h"
@@ -33,6 +35,8 @@
 #include "atomic.h"
 
 #include "not_simulated.h"
+
+#include "intrinsics.h"
 
 #ifdef MSL_DETECT
 #include "detect.h"

@@ -1,5 +1,5 @@
-// How a function of scalars becomes one of vectors, halves and mixed arguments. The definitions for float, half and
-// bfloat are plain overloads, so that a source may add its own and is preferred when it does.
+// How a function of scalars becomes one of vectors, halves and mixed arguments. The definitions for float and
+// half are plain functions, as Apple's are; all else is a template, so that what a source defines itself is preferred.
 #pragma once
 
 namespace msl_detail {
@@ -49,8 +49,8 @@ using mixed = typename mixed_<A...>::type;
 
 template <class... A>
 using if_numbers = enable_if_t<(is_number<A> && ...)>;
-template <class... A>
-using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A, A>...>>;
+template <class A, class... B>
+using if_unlike = enable_if_t<(is_number<A> && ... && is_number<B>) && !(is_same_v<A, B> && ...)>;
 
 }  // namespace msl_detail
 
@@ -59,6 +59,7 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   template <class A, class V = msl_detail::vector_among<A>>                  \
   MSL_FN constexpr V name(A a) {                                             \
     V x(a);                                                                  \
+    MSL_UNROLL                                                                                \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i])); \
     return x;                                                                \
   }
@@ -66,6 +67,7 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   template <class A, class B, class V = msl_detail::vector_among<A, B>>      \
   MSL_FN constexpr V name(A a, B b) {                                        \
     V x(a), y(b);                                                            \
+    MSL_UNROLL                                                                                      \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i], y[i])); \
     return x;                                                                \
   }
@@ -73,6 +75,7 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   template <class A, class B, class C, class V = msl_detail::vector_among<A, B, C>> \
   MSL_FN constexpr V name(A a, B b, C c) {                                   \
     V x(a), y(b), z(c);                                                      \
+    MSL_UNROLL                                                                                            \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i], y[i], z[i])); \
     return x;                                                                \
   }
@@ -115,4 +118,3 @@ using if_unlike = enable_if_t<(is_number<A> && ...) && !conjunction_v<is_same<A,
   MSL_VECTOR_3(name)
 
 #define MSL_INTEGERS(M) M(char) M(int8_t) M(uchar) M(short) M(ushort) M(int) M(uint) M(long) M(ulong)
-#define MSL_FLOATS(M) M(half) M(bfloat) M(float)

@@ -10,7 +10,9 @@ struct packed_vec : msl_detail::components<T, N> {
   packed_vec() = default;
   template <class S, class = msl_detail::if_number<S>>
   MSL_FN constexpr packed_vec(S s) : packed_vec(vec<T, N>(s)) {}
+  MSL_FN constexpr packed_vec(std::initializer_list<T> list) : packed_vec(vec<T, N>(list)) {}
   MSL_FN constexpr packed_vec(vec<T, N> v) : base{} {
+    MSL_UNROLL
     for (int i = 0; i < N; i++) (*this)[i] = v[i];
   }
   template <class U, class = enable_if_t<!is_same_v<U, T>>>
@@ -22,6 +24,7 @@ struct packed_vec : msl_detail::components<T, N> {
   MSL_FN constexpr packed_vec(A a, B b, C... c) : packed_vec(vec<T, N>(a, b, c...)) {}
   MSL_FN constexpr operator vec<T, N>() const {
     vec<T, N> v(T(0));
+    MSL_UNROLL
     for (int i = 0; i < N; i++) v[i] = (*this)[i];
     return v;
   }

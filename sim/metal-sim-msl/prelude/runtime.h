@@ -13,7 +13,7 @@
 
 static const msl_runtime* msl_rt;
 
-// Not instrumented: there is nobody to report to before.
+// Nothing here is instrumented: the table is not the kernel's.
 extern "C" __attribute__((visibility("default"), no_sanitize("thread"))) void msl_bind_1(const msl_runtime* runtime) {
   msl_rt = runtime;
 }
@@ -35,16 +35,15 @@ MSL_MEETING void threadgroup_barrier(uint32_t flags) {
 }
 
 // The same while a thread runs, so the compiler may ask once.
-__attribute__((const)) MSL_OUT_OF_LINE const msl_thread* self() { return msl_rt->self(); }
+__attribute__((const)) MSL_OUT_OF_LINE uint32_t lane() { return msl_rt->self()->thread_index_in_simdgroup; }
 
-MSL_FN uint32_t lane() { return self()->thread_index_in_simdgroup; }
-
+// Without the detector a runtime may leave these two out.
 MSL_OUT_OF_LINE void report_atomic(const void* at, uint32_t size, uint32_t kind, uint32_t order) {
-  msl_rt->atomic(at, size, kind, order, __builtin_return_address(0));
+  if (msl_rt->atomic) msl_rt->atomic(at, size, kind, order, __builtin_return_address(0));
 }
 
 MSL_OUT_OF_LINE void report_fence(uint32_t flags, uint32_t order) {
-  msl_rt->fence(flags, order, __builtin_return_address(0));
+  if (msl_rt->fence) msl_rt->fence(flags, order, __builtin_return_address(0));
 }
 
 // The place of a threadgroup variable for the calling thread's threadgroup.

@@ -10,17 +10,32 @@ MSL_FN uint lane_of() {
   return lane() % W;
 }
 
-// From first to last lane below `end`; out of line, so that a kernel holds one copy for each type and operation.
-template <class Operation, class T, uint W>
-MSL_OUT_OF_LINE T folded(const T* all __attribute__((noescape)), uint mask, uint end, T none) {
-  T result = none;
-  bool any = false;
-  for (uint i = 0; i < end; i++) {
-    if (!(mask >> i & 1)) continue;
-    result = any ? Operation::of(result, all[i]) : all[i];
-    any = true;
-  }
-  return result;
+// These are out of line, so that a kernel holds one copy for each type and operation. Nothing escapes, so that nothing
+// of it is reported to the detector.
+
+// From the first lane to the last; at least the caller is there.
+template <class Operation, class T>
+MSL_OUT_OF_LINE void fold(const T* all __attribute__((noescape)), uint mask, T* result __attribute__((noescape))) {
+  T folded = all[__builtin_ctz(mask)];
+  for (uint rest = mask & (mask - 1); rest; rest &= rest - 1) folded = Operation::of(folded, all[__builtin_ctz(rest)]);
+  *result = folded;
+}
+
+// Of the lanes below `end`, on top of `neutral`.
+template <class Operation, int neutral, class T>
+MSL_OUT_OF_LINE void prefix(const T* all __attribute__((noescape)), uint mask, uint end,
+                            T* result __attribute__((noescape))) {
+  T folded = T(neutral);
+  for (uint i = 0; i < end; i++)
+    if (mask >> i & 1) folded = Operation::of(folded, all[i]);
+  *result = folded;
+}
+
+// What lane `from` gave, if it is there; else `own` stays.
+template <uint W, class T>
+MSL_OUT_OF_LINE void take(const T* all __attribute__((noescape)), uint mask, uint from,
+                          T* own __attribute__((noescape))) {
+  if (from < W && (mask >> from & 1)) *own = all[from];
 }
 
 #define MSL_OPERATION(name, expression)           \
@@ -39,7 +54,17 @@ MSL_OPERATION(disjunct, a | b)
 MSL_OPERATION(exclusive, a ^ b)
 #undef MSL_OPERATION
 
-// Votes: one bit for each lane.
+// One bit for each lane that met and said yes.
+MSL_OUT_OF_LINE uint votes(const bool* all __attribute__((noescape)), uint mask) {
+  uint bits = 0;
+  for (uint rest = mask; rest; rest &= rest - 1) {
+    uint lane = __builtin_ctz(rest);
+    bits |= uint(all[lane]) << lane;
+  }
+  return bits;
+}
+
+// What a ballot returns.
 template <uint W>
 struct vote {
   typedef conditional_t<W == 32, ulong, uint> vote_t;
@@ -72,18 +97,21 @@ typedef msl_detail::vote<4> quad_vote;
   template <class T>                                                                      \
   MSL_FN T group##_##name(T x) {                                                          \
     MSL_MEET(T, x, W);                                                                    \
-    return msl_detail::folded<msl_detail::operation, T, W>(met, mask, W, x);              \
+    msl_detail::fold<msl_detail::operation>(met, mask, &x);                               \
+    return x;                                                                             \
   }
 #define MSL_PREFIX(group, W, name, operation, neutral)                                    \
   template <class T>                                                                      \
   MSL_FN T group##_prefix_inclusive_##name(T x) {                                         \
     MSL_MEET(T, x, W);                                                                    \
-    return msl_detail::folded<msl_detail::operation, T, W>(met, mask, msl_detail::lane_of<W>() + 1, T(neutral)); \
+    msl_detail::prefix<msl_detail::operation, neutral>(met, mask, msl_detail::lane_of<W>() + 1, &x); \
+    return x;                                                                             \
   }                                                                                       \
   template <class T>                                                                      \
   MSL_FN T group##_prefix_exclusive_##name(T x) {                                         \
     MSL_MEET(T, x, W);                                                                    \
-    return msl_detail::folded<msl_detail::operation, T, W>(met, mask, msl_detail::lane_of<W>(), T(neutral)); \
+    msl_detail::prefix<msl_detail::operation, neutral>(met, mask, msl_detail::lane_of<W>(), &x); \
+    return x;                                                                             \
   }
 // From another lane, by its number.
 #define MSL_FROM(group, W, name, source)                                                  \
@@ -91,8 +119,8 @@ typedef msl_detail::vote<4> quad_vote;
   MSL_FN T group##_##name(T x, ushort n) {                                                \
     MSL_MEET(T, x, W);                                                                    \
     [[maybe_unused]] uint lane = msl_detail::lane_of<W>();                                \
-    uint from = source;                                                                   \
-    return from < W && (mask >> from & 1) ? met[from] : x;                                \
+    msl_detail::take<W>(met, mask, source, &x);                                           \
+    return x;                                                                             \
   }
 // `filling` comes in where the shift leaves its part of `modulo` lanes.
 #define MSL_FILL(group, W, name, shifted)                                                 \
@@ -103,9 +131,9 @@ typedef msl_detail::vote<4> quad_vote;
     uint lane = msl_detail::lane_of<W>(), first = lane - lane % modulo;                   \
     int at = int(lane % modulo) shifted int(n);                                           \
     bool inside = at >= 0 && at < int(modulo);                                            \
-    uint from = first + (uint(at) + modulo) % modulo;                                     \
-    if (!(mask >> from & 1)) return x;                                                    \
-    return inside ? met[from].data : met[from].filling;                                   \
+    both.filling = x;                                                                     \
+    msl_detail::take<W>(met, mask, first + (uint(at) + modulo) % modulo, &both);          \
+    return inside ? both.data : both.filling;                                             \
   }
 
 #define MSL_GROUP(group, W)                                                               \
@@ -130,25 +158,20 @@ typedef msl_detail::vote<4> quad_vote;
   template <class T>                                                                      \
   MSL_FN T group##_broadcast_first(T x) {                                                 \
     MSL_MEET(T, x, W);                                                                    \
-    return met[__builtin_ctz(mask)];                                                      \
+    msl_detail::take<W>(met, mask, __builtin_ctz(mask), &x);                              \
+    return x;                                                                             \
   }                                                                                       \
   MSL_FN group##_vote group##_ballot(bool x) {                                            \
     MSL_MEET(bool, x, W);                                                                 \
-    uint bits = 0;                                                                        \
-    for (uint i = 0; i < W; i++) bits |= uint((mask >> i & 1) && met[i]) << i;            \
-    return group##_vote(bits);                                                            \
+    return group##_vote(msl_detail::votes(met, mask));                                    \
   }                                                                                       \
   MSL_FN bool group##_all(bool x) {                                                       \
     MSL_MEET(bool, x, W);                                                                 \
-    bool all = true;                                                                      \
-    for (uint i = 0; i < W; i++) all = all && (!(mask >> i & 1) || met[i]);               \
-    return all;                                                                           \
+    return msl_detail::votes(met, mask) == mask;                                          \
   }                                                                                       \
   MSL_FN bool group##_any(bool x) {                                                       \
     MSL_MEET(bool, x, W);                                                                 \
-    bool any = false;                                                                     \
-    for (uint i = 0; i < W; i++) any = any || ((mask >> i & 1) && met[i]);                \
-    return any;                                                                           \
+    return msl_detail::votes(met, mask) != 0;                                             \
   }                                                                                       \
   MSL_FN group##_vote group##_active_threads_mask() { return group##_ballot(true); }      \
   MSL_FN bool group##_is_first() {                                                        \

@@ -64,6 +64,7 @@ MSL_FN void simdgroup_load(simdgroup_matrix<T, 8, 8>& m, const U* from, ulong el
                            vec<ulong, 2> origin = vec<ulong, 2>(0), bool transposed = false) {
   msl_detail::simdgroup_barrier(0);
   ulong lane = msl_detail::lane(), row = msl_detail::row_of(lane), column = msl_detail::column_of(lane);
+  MSL_UNROLL
   for (int i = 0; i < 2; i++) {
     ulong y = origin.y + (transposed ? column + i : row), x = origin.x + (transposed ? row : column + i);
     m.elements[i] = T(from[y * elements_per_row + x]);
@@ -75,6 +76,7 @@ MSL_FN void simdgroup_store(const simdgroup_matrix<T, 8, 8>& m, U* to, ulong ele
                             vec<ulong, 2> origin = vec<ulong, 2>(0), bool transposed = false) {
   msl_detail::simdgroup_barrier(0);
   ulong lane = msl_detail::lane(), row = msl_detail::row_of(lane), column = msl_detail::column_of(lane);
+  MSL_UNROLL
   for (int i = 0; i < 2; i++) {
     ulong y = origin.y + (transposed ? column + i : row), x = origin.x + (transposed ? row : column + i);
     to[y * elements_per_row + x] = U(m.elements[i]);

@@ -36,8 +36,6 @@ struct conditional<false, T, F> {
 template <bool B, class T, class F>
 using conditional_t = typename conditional<B, T, F>::type;
 
-template <class...>
-using void_t = void;
 template <class T>
 T&& declval() noexcept;
 template <class T>
@@ -69,6 +67,8 @@ MSL_TRANSFORM(add_cv, const volatile T)
 MSL_TRANSFORM(add_pointer, __add_pointer(T))
 MSL_TRANSFORM(add_lvalue_reference, __add_lvalue_reference(T))
 MSL_TRANSFORM(add_rvalue_reference, __add_rvalue_reference(T))
+// Address spaces are erased already.
+MSL_TRANSFORM(remove_addrspace, T)
 MSL_TRANSFORM(decay, __decay(T))
 MSL_TRANSFORM(make_signed, __make_signed(T))
 MSL_TRANSFORM(make_unsigned, __make_unsigned(T))
@@ -95,7 +95,6 @@ MSL_QUESTION(is_function, __is_function(T))
 MSL_QUESTION(is_class, __is_class(T))
 MSL_QUESTION(is_union, __is_union(T))
 MSL_QUESTION(is_enum, __is_enum(T))
-MSL_QUESTION(is_empty, __is_empty(T))
 MSL_QUESTION(is_final, __is_final(T))
 MSL_QUESTION(is_polymorphic, __is_polymorphic(T))
 MSL_QUESTION(is_abstract, __is_abstract(T))
@@ -152,6 +151,14 @@ constexpr bool disjunction_v = disjunction<A...>::value;
 template <class A>
 constexpr bool negation_v = !bool(A::value);
 
+// The names that Apple's headers use inside.
+template <class... A>
+using _conjunction = conjunction<A...>;
+template <class... A>
+using _disjunction = disjunction<A...>;
+template <class A>
+using _negation = negation<A>;
+
 template <class... T>
 struct common_type;
 template <class T>
@@ -173,10 +180,6 @@ struct alignment_of : integral_constant<size_t, alignof(T)> {};
 template <class T>
 constexpr remove_reference_t<T>&& move(T&& value) noexcept {
   return static_cast<remove_reference_t<T>&&>(value);
-}
-template <class T>
-constexpr T&& forward(remove_reference_t<T>& value) noexcept {
-  return static_cast<T&&>(value);
 }
 template <class T>
 constexpr void swap(T& a, T& b) {

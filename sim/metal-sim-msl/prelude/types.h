@@ -5,7 +5,9 @@
 // For functions of the prelude: always inlined, and without lines of their own, so that what they access carries the
 // line of the `.metal` file that called them.
 #define MSL_FN inline __attribute__((always_inline, nodebug))
-// What sources say for the same.
+// Loops over components, which -O1 leaves as they are.
+#define MSL_UNROLL _Pragma("clang loop unroll(full)")
+// What sources say for MSL_FN.
 #define METAL_FUNC inline __attribute__((always_inline))
 #define METAL_INTERNAL inline __attribute__((always_inline))
 #define METAL_CONST __attribute__((const))
@@ -123,3 +125,19 @@ constexpr half operator""h(unsigned long long x) { return half(x); }
 #define M_2_SQRTPI_H half(M_2_SQRTPI_F)
 #define M_SQRT2_H half(M_SQRT2_F)
 #define M_SQRT1_2_H half(M_SQRT1_2_F)
+
+// What the compiler makes of a list in braces.
+namespace std {
+template <class T>
+class initializer_list {
+  const T* elements;
+  size_t count;
+
+ public:
+  MSL_FN constexpr initializer_list() noexcept : elements(nullptr), count(0) {}
+  MSL_FN constexpr initializer_list(const T* elements, size_t count) noexcept : elements(elements), count(count) {}
+  MSL_FN constexpr size_t size() const noexcept { return count; }
+  MSL_FN constexpr const T* begin() const noexcept { return elements; }
+  MSL_FN constexpr const T* end() const noexcept { return elements + count; }
+};
+}  // namespace std

@@ -159,6 +159,7 @@ template <class V, class T, int N>
 struct vector_operators {
 #define MSL_ARITHMETIC(op)                             \
   friend MSL_FN constexpr V operator op(V a, V b) {    \
+    MSL_UNROLL                                          \
     for (int i = 0; i < N; i++) a[i] = T(a[i] op b[i]); \
     return a;                                          \
   }                                                    \
@@ -175,6 +176,7 @@ struct vector_operators {
 // A shift counts modulo the width, as Metal says; in C++ a larger one means nothing.
 #define MSL_SHIFT(op)                                                                  \
   friend MSL_FN constexpr V operator op(V a, V b) {                                    \
+    MSL_UNROLL                                                                          \
     for (int i = 0; i < N; i++) a[i] = T(a[i] op(b[i] & T(8 * sizeof(T) - 1)));         \
     return a;                                                                          \
   }                                                                                    \
@@ -185,6 +187,7 @@ struct vector_operators {
 #define MSL_COMPARISON(op)                                       \
   friend MSL_FN constexpr vec<bool, N> operator op(V a, V b) {   \
     vec<bool, N> r(false);                                       \
+    MSL_UNROLL                                                   \
     for (int i = 0; i < N; i++) r[i] = a[i] op b[i];             \
     return r;                                                    \
   }
@@ -199,15 +202,18 @@ struct vector_operators {
 #undef MSL_COMPARISON
   friend MSL_FN constexpr V operator+(V a) { return a; }
   friend MSL_FN constexpr V operator-(V a) {
+    MSL_UNROLL
     for (int i = 0; i < N; i++) a[i] = T(-a[i]);
     return a;
   }
   friend MSL_FN constexpr V operator~(V a) {
+    MSL_UNROLL
     for (int i = 0; i < N; i++) a[i] = T(~a[i]);
     return a;
   }
   friend MSL_FN constexpr vec<bool, N> operator!(V a) {
     vec<bool, N> r(false);
+    MSL_UNROLL
     for (int i = 0; i < N; i++) r[i] = !a[i];
     return r;
   }
@@ -242,12 +248,20 @@ namespace metal {
     using base = msl_detail::components<T, N>;                                                                     \
     using base::base;                                                                                              \
     vec() = default;                                                                                               \
+    /* In braces: numbers that are not there are zeros, one number too is not repeated. */                         \
+    MSL_FN constexpr vec(std::initializer_list<T> list) : base{} {                                                 \
+      MSL_UNROLL                                                                                                   \
+      for (int i = 0; i < N; i++)                                                                                  \
+        if (i < int(list.size())) (*this)[i] = list.begin()[i];                                                    \
+    }                                                                                                              \
     template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
     MSL_FN constexpr explicit vec(vec<U, N> v) : base{} {                                                          \
+      MSL_UNROLL                                                                                                              \
       for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                                                  \
     }                                                                                                              \
     template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
     MSL_FN constexpr explicit vec(packed_vec<U, N> v) : base{} {                                                   \
+      MSL_UNROLL                                                                                                              \
       for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                                                  \
     }
 
@@ -274,6 +288,7 @@ MSL_VECTOR(4, 4)
 MSL_VECTOR(8, 8)
   template <class S, class = msl_detail::if_number<S>>
   MSL_FN constexpr vec(S s) : base{} {
+    MSL_UNROLL
     for (int i = 0; i < 8; i++) (*this)[i] = msl_detail::convert<T>(s);
   }
 };

@@ -263,6 +263,8 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-Xclang",
         "-cl-single-precision-constant",
         "-ffp-contract=off",
+        // Each operation on small floats rounds to them, as on a GPU.
+        "-ffloat16-excess-precision=none",
         // A function of the source may have a barrier in it, so calls of it stay where they are as well.
         "-Xclang",
         "-fconvergent-functions",

@@ -220,7 +220,8 @@ impl Inner {
             let named = || (self.name.clone(), text(argument.name).to_owned());
             match argument.kind {
                 abi::BUFFER if !on => addresses[index as usize] = zeros(),
-                abi::BUFFER => {
+                // A reference is read whole; what a pointer is used for shows when it is.
+                abi::BUFFER if text(argument.type_name).trim_end().ends_with('&') => {
                     let needed = argument.size as usize;
                     let length = bound(dispatch, index).map(|binding| binding.length);
                     if let Some(length) = length.filter(|&length| length < needed) {

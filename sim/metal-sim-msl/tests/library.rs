@@ -55,6 +55,7 @@ struct Pair {
     Pair() thread = default;
     Pair() threadgroup = default;
     constexpr Pair(float x) thread : a(x), b{x} {}
+    constexpr Pair(float x) constant : a(x), b{x} {}
     float sum() const thread { return a + b; }
     float sum() const threadgroup { return a + b; }
     float sum() const constant { return a + b; }
@@ -88,9 +89,17 @@ template [[host_name("reduce_half")]] [[kernel]] decltype(reduce<half, 2>) reduc
 }
 
 kernel void convert(device bfloat* to, device const half* from, uint i [[thread_position_in_grid]]) {
-    to[i] = static_cast<bfloat>(from[i]);
+    to[i] = static_cast<bfloat>(from[i]) + 1.5bf + bfloat(2.0H);
 }
 kernel void nothing() {}
+
+template <int N> struct Sizes { int of[N]; };
+template <typename T, int N>
+kernel void deduce(device T* x [[buffer(0)]], const constant Sizes<N>* sizes [[buffer(1)]], constant int& n [[buffer(2)]]) {
+    x[0] = sizes->of[N - 1] + n;
+}
+template [[host_name("deduce_3")]] [[kernel]] void deduce(
+    device float* x [[buffer(0)]], const constant Sizes<3>* sizes [[buffer(1)]], const constant int& n [[buffer(2)]]);
 "#;
 
 #[test]
@@ -101,7 +110,16 @@ fn all_constructs_compile_alone_and_together() {
         .iter()
         .map(|f| f.name.as_str())
         .collect();
-    assert_eq!(names, ["convert", "nothing", "reduce_float", "reduce_half"]);
+    assert_eq!(
+        names,
+        [
+            "convert",
+            "nothing",
+            "reduce_float",
+            "reduce_half",
+            "deduce_3"
+        ]
+    );
     library.check().unwrap();
     for checks in [Checks::default(), RACES] {
         for name in &names {

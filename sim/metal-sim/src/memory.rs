@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Apple's page size, which no-copy buffers are held to.
 pub const PAGE: usize = 16384;
 
+/// Sizes in memory are multiples of this.
+const ROOM: usize = 256;
+
 /// What private memory holds before it is written: every float type reads it as NaN.
 pub const POISON: u8 = 0xff;
 
@@ -37,9 +40,13 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Allocates, zeroed. `None` when there is not enough.
+    ///
+    /// There is room behind the last byte, as on a Mac, where a buffer has whole pages: a kernel that writes a little
+    /// too far spoils nothing, and only the detector tells.
     pub fn allocate(len: usize) -> Option<Self> {
-        let align = if len >= PAGE { PAGE } else { 256 };
-        let layout = Layout::from_size_align(len.max(1), align).ok()?;
+        let align = if len >= PAGE { PAGE } else { ROOM };
+        let layout =
+            Layout::from_size_align(len.checked_next_multiple_of(ROOM)?.max(ROOM), align).ok()?;
         // SAFETY: the layout is not empty.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         Some(Self {

@@ -91,7 +91,8 @@ fn checks() -> Checks {
         Ok("on" | "1") => (true, false),
         Ok("strict") => (true, true),
         Ok(other) => {
-            let told = format!("METAL_SIM_RACES={other} is none of off, on, strict; strict is used");
+            let told =
+                format!("METAL_SIM_RACES={other} is none of off, on, strict; strict is used");
             crate::fault::warn("switch", told);
             (true, true)
         }

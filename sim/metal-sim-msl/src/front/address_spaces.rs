@@ -83,7 +83,6 @@ impl Pass<'_> {
                 }
             },
             "constant" => self.pointee(token),
-            "static_cast" => self.cast(token),
             _ => {}
         }
         Ok(())
@@ -152,17 +151,6 @@ impl Pass<'_> {
         Declarator::Value
     }
 
-    /// Between halves and bfloats there is no `static_cast` for the host's compiler; the prelude's cast knows both.
-    fn cast(&mut self, token: usize) {
-        let s = self.source;
-        let Some(close) = s.angle(token + 1) else {
-            return;
-        };
-        if !(token + 2..close).any(|t| ["*", "&", "&&"].iter().any(|m| s.is(t, m))) {
-            self.edits.replace(token, "::msl_cast");
-        }
-    }
-
     /// `threadgroup T a[4], b;` becomes `typedef T msl_type_a[4], msl_type_b;` and for each its descriptor and a
     /// reference. The descriptors stand in a section of their own, so that the library can list those that its
     /// kernels really have.
@@ -205,12 +193,16 @@ impl Pass<'_> {
                 }
                 "<" => at = s.angle(at).unwrap_or(at),
                 "decltype" | "__attribute__" => at += 1,
+                // It begins with no value, and zeros are what nobody relies on.
+                "=" if self.zeros(at + 1) => {
+                    let value = at..s.after(at + 1);
+                    self.edits.drop_all(value.clone());
+                    at = value.end - 1;
+                }
+                "{" if self.zeros(at) => self.edits.drop_all(at..s.after(at)),
                 "=" | "{" | "(" => {
-                    return refuse(
-                        at,
-                        "with a value",
-                        "threadgroup memory begins without any: assign it",
-                    );
+                    let remedy = "threadgroup memory begins without any: assign it";
+                    return refuse(at, "with a value", remedy);
                 }
                 "*" | "&" => {
                     return refuse(
@@ -250,6 +242,13 @@ impl Pass<'_> {
         }
         self.edits.replace(end, tail);
         Ok(())
+    }
+
+    /// `{0}` or `{}`.
+    fn zeros(&self, open: usize) -> bool {
+        let s = self.source;
+        s.is(open, "{")
+            && (open + 1..s.partner(open)).all(|t| ["0", "0.0", "0.0f", ","].contains(&s.text(t)))
     }
 
     /// The first token of the statement that a word stands in.

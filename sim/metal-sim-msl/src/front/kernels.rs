@@ -18,8 +18,11 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
     pub function: Function,
-    /// As C++ names it where its table entry stands, such as `ns::f<float, 4>`.
-    pub expression: String,
+    /// Its address where its table entry stands, such as `&ns::f<float, 4>`.
+    pub pointer: String,
+    /// An instantiation that leaves the template arguments to its parameters: the token of the name. It becomes a
+    /// prototype called `msl_like_` and the kernel's number.
+    pub like: Option<usize>,
     /// The variable that holds `max_total_threads_per_threadgroup`, or `0`.
     pub max_threads: String,
     /// The item that defines or instantiates it; its entry stands there.
@@ -228,7 +231,8 @@ impl Finder<'_> {
         };
         Kernel {
             function,
-            expression,
+            pointer: format!("&{expression}"),
+            like: None,
             max_threads,
             item,
             definition: definition.item,
@@ -279,10 +283,11 @@ impl Finder<'_> {
             .take_while(|&t| !s.is(t, "<"))
             .filter(|&t| s.is_word(t))
             .last();
-        let (Some(word), true) = (word, s.is(end - 1, ">")) else {
-            let what = "an explicit instantiation of a kernel without template arguments";
-            return Err(s.unsupported(item.head, what, "write them out: `f<float>`"));
+        let Some(word) = word else {
+            let what = "an explicit instantiation of a kernel without a name";
+            return Err(s.unsupported(item.head, what, "name the kernel: `f<float>`"));
         };
+        let deduced = !s.is(end - 1, ">");
         let scope = &self.outline.scopes[item.scope].path;
         let candidates: Vec<&Definition> = found
             .definitions
@@ -303,7 +308,18 @@ impl Finder<'_> {
             ));
         };
         if let Some(host_name) = host_name {
-            let kernel = self.kernel(definition, host_name, s.join(declared..end), index);
+            let mut kernel = self.kernel(definition, host_name, s.join(declared..end), index);
+            if deduced && (!s.is(end, "(") || definition.max_threads.is_some()) {
+                let what = "an explicit instantiation of a kernel without template arguments";
+                return Err(s.unsupported(item.head, what, "write them out: `f<float>`"));
+            } else if deduced {
+                let number = found.kernels.len();
+                kernel.like = Some(word);
+                kernel.pointer = format!(
+                    "static_cast<decltype(&msl_like_{number})>({})",
+                    kernel.pointer
+                );
+            }
             found.kernels.push(kernel);
         }
         Ok(())

@@ -10,6 +10,7 @@
 //! | `constants` | function constants, and those derived from them |
 //! | `overloads` | what is the same without address spaces |
 //! | `address_spaces` | erases them, places threadgroup variables |
+//! | `numbers` | literals and casts of small floats |
 //! | `table` | the rows of `msl_library` |
 //! | `edits` | the changed tokens as text, each on its line |
 
@@ -19,6 +20,7 @@ mod constants;
 mod edits;
 mod kernels;
 mod lexer;
+mod numbers;
 mod outline;
 mod overloads;
 mod table;
@@ -107,7 +109,13 @@ impl Unit {
             let instantiation = item.kind == ItemKind::Instantiation
                 && (item.tokens.clone().any(|t| source.is(t, "kernel"))
                     || kernels.iter().any(|k| k.item == index));
-            if instantiation {
+            let like = kernels
+                .iter()
+                .position(|k| k.item == index && k.like.is_some());
+            if let Some((number, name)) = like.and_then(|n| Some((n, kernels[n].like?))) {
+                edits.drop_all(item.tokens.start..name);
+                edits.replace(name, format!("static void msl_like_{number}"));
+            } else if instantiation {
                 edits.drop_all(item.tokens.clone());
             }
         }
@@ -117,6 +125,7 @@ impl Unit {
             }
         }
         overloads::drop_duplicates(&source, &outline, &mut edits)?;
+        numbers::rewrite(&source, &mut edits);
         address_spaces::erase(&source, &outline, &mut edits)?;
         for kernel in &mut kernels {
             let tokens = outline.items[kernel.definition].tokens.clone();

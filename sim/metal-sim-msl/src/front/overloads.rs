@@ -71,22 +71,27 @@ fn constructor(source: &Source, outline: &Outline, item: &Item) -> bool {
     matches!(item.kind, ItemKind::Function { name, .. } if scope.record && source.is(name, &scope.name))
 }
 
+/// Where the head of a definition ends: at its body, or at what initialises the members before it.
+fn head_end(source: &Source, item: &Item) -> Option<usize> {
+    let parameters = match item.kind {
+        ItemKind::Function { parameters, .. } => parameters,
+        ItemKind::Record { body } => return Some(body),
+        _ => return None,
+    };
+    let mut at = source.after(parameters);
+    while at < item.tokens.end && !["{", "=", ":", ";"].iter().any(|m| source.is(at, m)) {
+        at = source.after(at);
+    }
+    // A prototype defines nothing.
+    (at < item.tokens.end && !source.is(at, ";")).then_some(at)
+}
+
 /// The head of a definition without address spaces, and whether there were any.
 fn head(source: &Source, item: &Item, constructor: bool) -> Option<(String, bool)> {
-    let end = match item.kind {
-        ItemKind::Function {
-            body: Some(body), ..
-        }
-        | ItemKind::Record { body } => body,
-        ItemKind::Function {
-            parameters,
-            body: None,
-            ..
-        } => {
-            let end = source.partner(parameters) + 1;
-            (end..item.tokens.end).find(|&t| source.is(t, "="))?
-        }
-        _ => return None,
+    let end = head_end(source, item)?;
+    let qualifiers = match item.kind {
+        ItemKind::Function { parameters, .. } => source.after(parameters),
+        _ => end,
     };
     let mut spaced = false;
     let mut words: Vec<&str> = Vec::new();
@@ -98,7 +103,7 @@ fn head(source: &Source, item: &Item, constructor: bool) -> Option<(String, bool
         match text {
             _ if SPACES.contains(&text) => {
                 spaced = true;
-                constant |= text == "constant";
+                constant |= text == "constant" && !(constructor && token >= qualifiers);
             }
             "const" => constant = true,
             "(" | ")" | "," | "*" | "&" | "<" | ">" | ":" => {
@@ -112,7 +117,7 @@ fn head(source: &Source, item: &Item, constructor: bool) -> Option<(String, bool
             _ => words.push(text),
         }
     }
-    if constant && !constructor {
+    if constant {
         words.push("const");
     }
     if let ItemKind::Function { parameters, .. } = item.kind {
@@ -160,19 +165,7 @@ fn without_names(source: &Source, item: &Item, parameters: usize, words: &[&str]
 
 /// What a definition does, without address spaces.
 fn body(source: &Source, item: &Item) -> String {
-    let begin = match item.kind {
-        ItemKind::Function {
-            body: Some(body), ..
-        }
-        | ItemKind::Record { body } => body,
-        ItemKind::Function { parameters, .. } => {
-            let end = source.partner(parameters) + 1;
-            (end..item.tokens.end)
-                .find(|&t| source.is(t, "="))
-                .unwrap_or(end)
-        }
-        _ => item.tokens.start,
-    };
+    let begin = head_end(source, item).unwrap_or(item.tokens.start);
     let words: Vec<&str> = (begin..item.tokens.end)
         .map(|t| source.text(t))
         .filter(|w| !SPACES.contains(w) && *w != "const")

@@ -39,8 +39,10 @@ pub(crate) fn entry(unit: &Unit, number: usize, edits: &mut Edits) {
     let kernel = &unit.kernels[number];
     let text = text(kernel, number, &unit.constants);
     let item = &unit.outline.items[kernel.item];
+    let last = item.tokens.end - 1;
     match item.kind {
-        ItemKind::Function { .. } => edits.replace(item.tokens.end - 1, format!("}} {text}")),
+        ItemKind::Function { .. } => edits.replace(last, format!("}} {text}")),
+        _ if kernel.like.is_some() => edits.replace(last, format!("; {text}")),
         _ => edits.before(item.tokens.start, &text),
     }
 }
@@ -48,7 +50,7 @@ pub(crate) fn entry(unit: &Unit, number: usize, edits: &mut Edits) {
 fn text(kernel: &Kernel, number: usize, constants: &[FunctionConstant]) -> String {
     let Kernel {
         function,
-        expression,
+        pointer,
         max_threads,
         ..
     } = kernel;
@@ -95,9 +97,9 @@ fn text(kernel: &Kernel, number: usize, constants: &[FunctionConstant]) -> Strin
     let name = quoted(&function.name);
     format!(
         "__attribute__((no_sanitize(\"thread\"))) static void msl_entry_{number}(void* const* buffers, \
-         const ::msl_thread* self) {{ using msl_at = ::msl_table::parameters<decltype(&{expression})>; \
-         {expression}({values}); }} \
-         namespace msl_row_{number} {{ using msl_at = ::msl_table::parameters<decltype(&{expression})>; \
+         const ::msl_thread* self) {{ using msl_at = ::msl_table::parameters<decltype({pointer})>; \
+         ({pointer})({values}); }} \
+         namespace msl_row_{number} {{ using msl_at = ::msl_table::parameters<decltype({pointer})>; \
          static constexpr ::msl_argument arguments[] = {{{rows}}}; \
          static constexpr ::msl_kernel row = {{{name}, msl_entry_{number}, arguments, {count}, {max_threads}, {line}}}; }}",
         values = values.join(", "),

@@ -111,13 +111,29 @@ fn explicit_instantiations_are_kernels() {
     }
     let one = unit.emit(|name| name == "f_half");
     assert!(
-        one.contains("f<half, 4>(msl_at::get<0>::memory(buffers[0])"),
+        one.contains("(&f<half, 4>)(msl_at::get<0>::memory(buffers[0])"),
         "{one}"
     );
     assert!(one.contains("msl_max_threads_f<half, 4>"), "{one}");
     assert!(
         !one.contains("f<float, 2>"),
         "only what is asked for: {one}"
+    );
+}
+
+#[test]
+fn an_instantiation_may_leave_its_arguments_to_be_deduced() {
+    let text = "template <typename T, int N> [[kernel]] void f(device const P<T, N>* x) {}\n\
+                template [[host_name(\"f_4\")]] [[kernel]] void f(device const P<float, 4>* x [[buffer(0)]]);";
+    let all = unit(text).emit(|_| true);
+    assert!(all.contains("static void msl_like_0("), "{all}");
+    assert!(
+        all.contains("(static_cast<decltype(&msl_like_0)>(&f))(msl_at::get<0>"),
+        "{all}"
+    );
+    assert_eq!(
+        kinds(&function(text, "f_4").arguments),
+        [ArgumentKind::Buffer(0)]
     );
 }
 
@@ -216,6 +232,12 @@ fn a_threadgroup_variable_that_cannot_be_placed_is_an_error() {
         let error = refusal(text);
         assert!(error.starts_with(begins), "{text}: {error}");
     }
+    // Zeros are dropped: Metal does not write them either, and the detector tells who relied on them.
+    let out = rewritten("void f() { threadgroup float a[4] = {0}; threadgroup int b[2]{}; }");
+    assert!(
+        out.contains("msl_type_a[4];") && out.contains("msl_type_b[2];"),
+        "{out}"
+    );
 }
 
 #[test]

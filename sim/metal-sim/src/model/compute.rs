@@ -285,9 +285,14 @@ impl SimComputeEncoder {
     /// What a dispatch runs and on what, as it is bound now.
     pub(super) fn bound(&self, call: &str) -> Bound {
         self.encoder().record(call, |_| ());
-        let Some(pipeline) = lock(&self.ivars().pipeline).as_ref().map(|it| Kept::new(it.get()))
+        let Some(pipeline) = lock(&self.ivars().pipeline)
+            .as_ref()
+            .map(|it| Kept::new(it.get()))
         else {
-            fault(call, "no compute pipeline is set: call setComputePipelineState: first");
+            fault(
+                call,
+                "no compute pipeline is set: call setComputePipelineState: first",
+            );
         };
         Bound {
             pipeline,

@@ -2,16 +2,16 @@
 //! answers are those of an M2, the most common kind of machine among users.
 
 use super::buffer::{BufferCore, SimBuffer};
+use super::descriptors;
 use super::descriptors::SimHeapDescriptor;
 use super::event::{SimEvent, SimSharedEvent, SimSharedEventHandle};
 use super::fence::SimFence;
 use super::given;
 use super::heap::{self, SimHeap};
-use super::queue::SimQueue;
-use super::residency::SimResidencySet;
 use super::library::{self, SimFunction, SimLibrary};
 use super::pipeline::SimPipeline;
-use super::descriptors;
+use super::queue::SimQueue;
+use super::residency::SimResidencySet;
 use crate::fault::fault;
 use crate::gpu::Gpu;
 use crate::memory::{Memory, PAGE};

@@ -29,7 +29,12 @@ pub(super) fn threads(encoder: &SimComputeEncoder, grid: MTLSize, threads: MTLSi
         grid: size(grid),
         threads: size(threads),
     };
-    encode(encoder, "dispatchThreads:threadsPerThreadgroup:", threads, Source::Grid(grid));
+    encode(
+        encoder,
+        "dispatchThreads:threadsPerThreadgroup:",
+        threads,
+        Source::Grid(grid),
+    );
 }
 
 pub(super) fn indirect(
@@ -127,7 +132,13 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
     let run = Box::new(move || {
         let grid = grid.unwrap_or_else(|(memory, offset, threads)| Grid::Threadgroups {
             // SAFETY: in range as checked at encoding; the GPU's rules order this access.
-            groups: unsafe { memory.base().add(offset).cast::<[u32; 3]>().read_unaligned() },
+            groups: unsafe {
+                memory
+                    .base()
+                    .add(offset)
+                    .cast::<[u32; 3]>()
+                    .read_unaligned()
+            },
             threads,
         });
         run(&program, grid, &held, &threadgroup_memory);
@@ -142,10 +153,15 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
 
 fn check_threads(call: &str, kernel: &str, pipeline: &Pipeline, threads: MTLSize) {
     let asked = [threads.width, threads.height, threads.depth];
-    let total = asked.iter().try_fold(1usize, |total, side| total.checked_mul(*side));
+    let total = asked
+        .iter()
+        .try_fold(1usize, |total, side| total.checked_mul(*side));
     let most = pipeline.max_total_threads_per_threadgroup() as usize;
     match total {
-        Some(0) => fault(call, format!("{kernel}: a threadgroup of {asked:?} threads is empty")),
+        Some(0) => fault(
+            call,
+            format!("{kernel}: a threadgroup of {asked:?} threads is empty"),
+        ),
         Some(total) if total <= most => {}
         _ => fault(
             call,
@@ -157,12 +173,7 @@ fn check_threads(call: &str, kernel: &str, pipeline: &Pipeline, threads: MTLSize
     }
 }
 
-fn run(
-    pipeline: &Pipeline,
-    grid: Grid,
-    held: &[Option<Held>],
-    threadgroup_memory: &[usize],
-) {
+fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memory: &[usize]) {
     let binding = |held: &Option<Held>| {
         Some(match held.as_ref()? {
             Held::Buffer(memory, offset, label) => metal_sim_msl::Binding {

@@ -23,3 +23,4 @@ pub mod error;
 pub mod finding;
 mod front;
 pub mod library;
+mod messages;

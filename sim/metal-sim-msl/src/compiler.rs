@@ -260,6 +260,8 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-Xclang",
         "-cl-single-precision-constant",
         "-ffp-contract=off",
+        // Where lanes meet is told by where the call returns to: into the branch it stands in, not to its caller.
+        "-fno-optimize-sibling-calls",
         // A function of the source may have a barrier in it, so calls of it stay where they are as well.
         "-Xclang",
         "-fconvergent-functions",

@@ -13,10 +13,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use crate::{
-    error::{Error, Message, Severity},
-    library::Options,
-};
+use crate::{error::Error, library::Options, messages::failure};
 
 /// Names the compiler.
 pub const CLANG: &str = "METAL_SIM_CLANG";
@@ -265,6 +262,8 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-ffp-contract=off",
         // Each operation on small floats rounds to them, as on a GPU.
         "-ffloat16-excess-precision=none",
+        // Where lanes meet is told by where the call returns to: into the branch it stands in, not to its caller.
+        "-fno-optimize-sibling-calls",
         // A function of the source may have a barrier in it, so calls of it stay where they are as well.
         "-Xclang",
         "-fconvergent-functions",
@@ -318,66 +317,9 @@ fn judge(version: &str) -> Result<(), String> {
     }
 }
 
-/// The messages of a compiler that failed.
-fn failure(output: &Output, name: &str) -> Error {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let mut messages: Vec<Message> = text.lines().filter_map(message).collect();
-    if !messages.iter().any(|m| m.severity == Severity::Error) {
-        // The linker's, or a crash.
-        let text = format!("the compiler failed ({}): {}", output.status, text.trim());
-        messages.push(Message {
-            file: name.to_string(),
-            line: 0,
-            column: 0,
-            severity: Severity::Error,
-            text,
-        });
-    }
-    Error::Compile { messages }
-}
-
-/// `file:line:column: error: text`
-fn message(line: &str) -> Option<Message> {
-    let kinds = [
-        (": fatal error: ", Severity::Error),
-        (": error: ", Severity::Error),
-        (": warning: ", Severity::Warning),
-        (": note: ", Severity::Note),
-    ];
-    let (place, severity, text) = kinds.iter().find_map(|(mark, severity)| {
-        let (place, text) = line.split_once(mark)?;
-        Some((place, *severity, text))
-    })?;
-    let mut parts = place.rsplitn(3, ':');
-    let column = parts.next()?.parse().ok()?;
-    let line = parts.next()?.parse().ok()?;
-    Some(Message {
-        file: parts.next()?.to_string(),
-        line,
-        column,
-        severity,
-        text: text.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_have_file_line_and_column() {
-        let found = message("a:b.metal:12:7: fatal error: 'x.h' file not found").unwrap();
-        assert_eq!(
-            (found.file.as_str(), found.line, found.column),
-            ("a:b.metal", 12, 7)
-        );
-        assert_eq!(found.severity, Severity::Error);
-        assert_eq!(
-            found.to_string(),
-            "a:b.metal:12:7: error: 'x.h' file not found"
-        );
-        assert_eq!(message("2 errors generated."), None);
-    }
 
     #[test]
     fn no_compiler_says_how_to_get_one() {

@@ -28,6 +28,7 @@ pub mod finding;
 mod front;
 pub mod library;
 mod loaded;
+mod messages;
 pub mod pipeline;
 mod runtime;
 

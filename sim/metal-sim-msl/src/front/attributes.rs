@@ -104,7 +104,7 @@ fn read(source: &Source, mut at: usize, end: usize) -> Result<Vec<Attribute>, Er
         }
         let known = OF_METAL.contains(&name.as_str())
             || OF_CPP.contains(&name.as_str())
-            || super::kernels::builtin(&name).is_some();
+            || super::arguments::builtin(&name).is_some();
         if !known {
             let remedy = "compute kernels with buffers, threadgroup memory, function constants and thread positions \
                           are what is simulated";

@@ -6,7 +6,8 @@
 //! | `lexer` | tokens with their lines, brackets paired |
 //! | `attributes` | `[[…]]`: known, or refused |
 //! | `outline` | functions, records and instantiations by namespace and record |
-//! | `kernels` | kernels and their arguments |
+//! | `kernels` | kernels and their instantiations |
+//! | `arguments` | where the arguments of a kernel come from |
 //! | `constants` | function constants, and those derived from them |
 //! | `overloads` | what is the same without address spaces |
 //! | `address_spaces` | erases them, places threadgroup variables |
@@ -15,6 +16,7 @@
 //! | `edits` | the changed tokens as text, each on its line |
 
 mod address_spaces;
+mod arguments;
 mod attributes;
 mod constants;
 mod edits;
@@ -77,7 +79,7 @@ impl Unit {
         } = Kernels::find(&source, &attributes, &outline)?;
         let constants = constants::rewrite(&source, &attributes, &outline, &mut edits, &mut used)?;
         for attribute in attributes.within(0..source.len()) {
-            let placed = kernels::builtin(&attribute.name).is_some()
+            let placed = arguments::builtin(&attribute.name).is_some()
                 || ["buffer", "threadgroup"].contains(&attribute.name.as_str())
                 || used.contains(&attribute.token);
             if !placed {

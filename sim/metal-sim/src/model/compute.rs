@@ -7,7 +7,7 @@ use super::encoder::EncoderCore;
 use super::pipeline::SimPipeline;
 use super::{Kept, given};
 use crate::encoder_class;
-use crate::fault::fault;
+use crate::fault::{fault, warn};
 use crate::lock;
 use crate::pass::Kind;
 use objc2::rc::Retained;
@@ -246,11 +246,16 @@ impl SimComputeEncoder {
     /// `bytes` is readable for `length` bytes.
     unsafe fn bind_bytes(&self, bytes: *const c_void, length: usize, index: usize) {
         const CALL: &str = "setBytes:length:atIndex:";
-        if length == 0 || length > MAX_BYTES {
+        if length > MAX_BYTES {
             fault(
                 CALL,
-                format!("{length} bytes: 1 to {MAX_BYTES} are allowed; use a buffer"),
+                format!("{length} bytes: at most {MAX_BYTES} are allowed; use a buffer"),
             );
+        }
+        if length == 0 {
+            // Candle does it for the dimensions of a scalar, and its kernels read none.
+            warn(CALL, "0 bytes: Metal's debug layer stops on it");
+            return self.bind(CALL, index, Some(Binding::Bytes(Arc::new([]))));
         }
         // SAFETY: the caller's promise.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), length) };

@@ -261,6 +261,7 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-cl-single-precision-constant",
         "-ffp-contract=off",
         // Each operation on small floats rounds to them, as on a GPU.
+        "-Xclang",
         "-ffloat16-excess-precision=none",
         // Where lanes meet is told by where the call returns to: into the branch it stands in, not to its caller.
         "-fno-optimize-sibling-calls",

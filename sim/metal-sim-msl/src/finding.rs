@@ -71,3 +71,65 @@ impl fmt::Display for Place {
         write!(f, "{}:{}", self.file, self.line)
     }
 }
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Race => "race",
+            Self::OutOfBounds => "access out of bounds",
+            Self::Uninitialised => "read of uninitialised memory",
+            Self::DivergentSimd => "divergent simd operation",
+            Self::DivergentBarrier => "divergent barrier",
+        })
+    }
+}
+
+impl fmt::Display for ThreadName {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let [x, y, z] = self.in_threadgroup;
+        let [gx, gy, gz] = self.threadgroup;
+        let Self {
+            simdgroup, lane, ..
+        } = self;
+        write!(
+            f,
+            "thread ({x},{y},{z}) of threadgroup ({gx},{gy},{gz}), simdgroup {simdgroup} lane {lane}"
+        )
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self {
+            kind,
+            thread,
+            place,
+            offset,
+            size,
+        } = self;
+        let does = match kind {
+            AccessKind::Read => "reads",
+            AccessKind::Write => "writes",
+            AccessKind::Atomic => "accesses by an atomic function",
+            AccessKind::Meets => return write!(f, "{place}: {thread} waits"),
+        };
+        write!(
+            f,
+            "{place}: {thread} {does} {size} bytes at offset {offset}"
+        )
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} in kernel `{}`, {}",
+            self.second.place, self.kind, self.kernel, self.what
+        )?;
+        for access in self.first.iter().chain([&self.second]) {
+            writeln!(f, "  {access}")?;
+        }
+        write!(f, "  {}", self.missing)
+    }
+}

@@ -34,6 +34,17 @@ struct matrix {
       for (int i = 0; i < C * R; i++) columns[i / R][i % R] = given[i];
     }
   }
+  // In braces: columns, or all components, each of which stands here as a vector of its own.
+  MSL_FN constexpr matrix(std::initializer_list<vec<T, R>> list) : columns{} {
+    if (list.size() == C * R) {
+      MSL_UNROLL
+      for (int i = 0; i < C * R; i++) columns[i / R][i % R] = list.begin()[i].x;
+    } else {
+      MSL_UNROLL
+      for (int c = 0; c < C; c++)
+        if (c < int(list.size())) columns[c] = list.begin()[c];
+    }
+  }
 
   MSL_FN constexpr vec<T, R>& operator[](int i) { return columns[i]; }
   MSL_FN constexpr const vec<T, R>& operator[](int i) const { return columns[i]; }

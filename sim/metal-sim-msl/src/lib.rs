@@ -6,19 +6,19 @@
 //! | `front` | a source becomes C++: preprocessed, rewritten, with a table of its kernels |
 //! | `compiler`, `cache` | C++ becomes a shared object, once per machine |
 //! | `library` | what a source has in it: kernels, arguments, function constants |
-//! | `pipeline` | a kernel, compiled and loaded, ready to be dispatched |
+//! | `pipeline`, `loaded` | a kernel, compiled and loaded, ready to be dispatched |
 //! | `runtime` | fibers, simdgroups, threadgroups, barriers, schedules |
 //! | `detect` | who accessed what, ordered by what |
 //! | `abi` | what compiled code and the runtime know of each other |
 //!
 //! `prelude/` is the C++ side: `metal_stdlib` for the host's compiler.
 
-// It runs compiled code on stacks of its own: house rule 2 names the simulator.
+// House rule 2: `unsafe` is allowed in sim/; here for what compiled kernels share with the runtime.
 #![allow(unsafe_code)]
 // What a field or a variant holds is in its name, where nothing is said beside it.
 #![allow(missing_docs)]
 
-mod abi;
+pub mod abi;
 mod cache;
 pub mod compiler;
 mod detect;

@@ -42,20 +42,33 @@ impl Loaded {
     }
 
     fn load(path: &Path) -> Result<Self, Error> {
-        let failed = |why: String| Error::Load { path: path.to_owned(), why };
+        let failed = |why: String| Error::Load {
+            path: path.to_owned(),
+            why,
+        };
         let missing = |error: libloading::Error| failed(error.to_string());
         // SAFETY: the compiler of this crate made the file; its functions have the types of the contract, which the
         // number in their names and in the table says, and its tables live as long as it is loaded.
         unsafe {
             let library = libloading::Library::new(path).map_err(missing)?;
-            let table = library.get::<abi::GetLibrary>(symbol::LIBRARY).map_err(missing)?();
+            let table = library
+                .get::<abi::GetLibrary>(symbol::LIBRARY)
+                .map_err(missing)?();
             if (*table).abi != abi::ABI {
-                return Err(failed(format!("it is of version {}, not {}", (*table).abi, abi::ABI)));
+                return Err(failed(format!(
+                    "it is of version {}, not {}",
+                    (*table).abi,
+                    abi::ABI
+                )));
             }
             library.get::<abi::Bind>(symbol::BIND).map_err(missing)?(&raw const RUNTIME);
-            let derive = *library.get::<abi::Derive>(symbol::DERIVE).map_err(missing)?;
+            let derive = *library
+                .get::<abi::Derive>(symbol::DERIVE)
+                .map_err(missing)?;
             let mut count = 0;
-            let variables = library.get::<abi::GetVariables>(symbol::VARIABLES).map_err(missing)?(&raw mut count);
+            let variables = library
+                .get::<abi::GetVariables>(symbol::VARIABLES)
+                .map_err(missing)?(&raw mut count);
             Ok(Self {
                 path: path.to_owned(),
                 table: &*table,
@@ -89,17 +102,20 @@ impl Loaded {
 
     /// The number of a constant in the table, by its name or by its index.
     pub fn constant(&self, which: &Which) -> Option<usize> {
-        self.constant_table().iter().position(|constant| match which {
-            Which::Index(index) => constant.index == *index && *index != abi::NONE,
-            Which::Name(name) => text(constant.name) == *name && constant.index != abi::NONE,
-        })
+        self.constant_table()
+            .iter()
+            .position(|constant| match which {
+                Which::Index(index) => constant.index == *index && *index != abi::NONE,
+                Which::Name(name) => text(constant.name) == *name && constant.index != abi::NONE,
+            })
     }
 
     /// Checks a value for a constant.
     pub fn check_value(&self, number: usize, type_name: &str, bytes: &[u8]) -> Result<(), Error> {
         let constant = &self.constant_table()[number];
         let declared = text(constant.type_name);
-        if constant.size as usize == bytes.len() && (type_name.is_empty() || type_name == declared) {
+        if constant.size as usize == bytes.len() && (type_name.is_empty() || type_name == declared)
+        {
             return Ok(());
         }
         let why = format!(
@@ -107,7 +123,10 @@ impl Loaded {
             constant.size,
             bytes.len()
         );
-        Err(Error::BadConstant { constant: format!("`{}`", text(constant.name)), why })
+        Err(Error::BadConstant {
+            constant: format!("`{}`", text(constant.name)),
+            why,
+        })
     }
 
     /// Writes the values of the constants, by their numbers, and computes those derived from them. Without any constants
@@ -117,7 +136,10 @@ impl Loaded {
         if table.is_empty() {
             return None;
         }
-        let guard = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self
+            .constants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for (number, constant) in table.iter().enumerate() {
             if constant.index == abi::NONE {
                 continue;
@@ -127,8 +149,14 @@ impl Loaded {
             // it runs, as each dispatch holds the lock.
             unsafe {
                 match value {
-                    Some((_, bytes)) => constant.value.cast::<u8>().copy_from(bytes.as_ptr(), bytes.len()),
-                    None => constant.value.cast::<u8>().write_bytes(0, constant.size as usize),
+                    Some((_, bytes)) => constant
+                        .value
+                        .cast::<u8>()
+                        .copy_from(bytes.as_ptr(), bytes.len()),
+                    None => constant
+                        .value
+                        .cast::<u8>()
+                        .write_bytes(0, constant.size as usize),
                 }
                 if !constant.defined.is_null() {
                     constant.defined.write(value.is_some().into());
@@ -142,15 +170,23 @@ impl Loaded {
 
     /// Whether the argument is there, as far as its constant says. The constants are set.
     pub fn is_on(&self, argument: &abi::Argument) -> bool {
-        self.constant_table().get(argument.constant as usize).is_none_or(|constant| {
-            // SAFETY: a variable of the library, of that size.
-            let bytes = unsafe { slice::from_raw_parts(constant.value.cast::<u8>(), constant.size as usize) };
-            bytes.iter().any(|&byte| byte != 0)
-        })
+        self.constant_table()
+            .get(argument.constant as usize)
+            .is_none_or(|constant| {
+                // SAFETY: a variable of the library, of that size.
+                let bytes = unsafe {
+                    slice::from_raw_parts(constant.value.cast::<u8>(), constant.size as usize)
+                };
+                bytes.iter().any(|&byte| byte != 0)
+            })
     }
 
     /// The constant that an argument needs and that has no value.
-    pub fn missing_constant(&self, argument: &abi::Argument, values: &[(usize, Vec<u8>)]) -> Option<(String, u32)> {
+    pub fn missing_constant(
+        &self,
+        argument: &abi::Argument,
+        values: &[(usize, Vec<u8>)],
+    ) -> Option<(String, u32)> {
         let number = argument.constant as usize;
         let constant = self.constant_table().get(number)?;
         let given = constant.index == abi::NONE || values.iter().any(|(one, _)| *one == number);
@@ -195,5 +231,7 @@ pub fn text<'a>(text: *const c_char) -> &'a str {
         return "";
     }
     // SAFETY: texts in tables of libraries are literals.
-    unsafe { CStr::from_ptr(text) }.to_str().unwrap_or("(not UTF-8)")
+    unsafe { CStr::from_ptr(text) }
+        .to_str()
+        .unwrap_or("(not UTF-8)")
 }

@@ -11,6 +11,7 @@ use crate::runtime::fault::NEAR_NULL;
 use crate::runtime::launch::Launch;
 use crate::runtime::memory;
 use crate::runtime::shape::Shape;
+use crate::runtime::table::RUNTIME;
 use crate::runtime::threadgroup::{Call, Stop};
 use std::ffi::c_void;
 use std::path::{Path, PathBuf};
@@ -76,13 +77,13 @@ struct Inner {
     constants: Vec<(usize, Vec<u8>)>,
 }
 
-// SAFETY: the kernel's table is a constant of the loaded library, which stays; the rest is owned.
+// SAFETY: the kernel is a constant table of the library, which it holds; see `Loaded`.
 unsafe impl Send for Inner {}
-// SAFETY: as above; constants are set under the library's lock.
+// SAFETY: as above.
 unsafe impl Sync for Inner {}
 
 impl Pipeline {
-    /// Compiles a kernel of a library, unless it is in the cache, and loads it.
+    /// Compiles one kernel of a library, if that was not done before on this machine, and loads it.
     pub fn new(
         library: &Library,
         function: &str,
@@ -90,13 +91,34 @@ impl Pipeline {
         checks: Checks,
     ) -> Result<Self, Error> {
         let path = library.build(function, checks)?;
+        let prelude = library.prelude()?;
         let found = library.function(function);
+        for name in found.iter().flat_map(|function| &function.constants) {
+            let index = library
+                .constants()
+                .iter()
+                .find(|constant| constant.name == *name)
+                .and_then(|one| one.index);
+            let given = |(which, ..): &(Which, String, Vec<u8>)| match which {
+                Which::Index(given) => Some(*given) == index,
+                Which::Name(given) => given == name,
+            };
+            if let Some(index) = index.filter(|_| !constants.0.iter().any(given)) {
+                return Err(Error::MissingConstant {
+                    name: name.clone(),
+                    index,
+                    kernel: function.to_owned(),
+                });
+            }
+        }
         let code = Code {
             path: &path,
             kernel: function,
             source: library.name(),
-            prelude: &library.prelude()?,
-            arguments: found.map(|it| it.arguments.clone()).unwrap_or_default(),
+            prelude: &prelude,
+            arguments: found
+                .map(|function| function.arguments.clone())
+                .unwrap_or_default(),
             checks,
         };
         Self::open(code, constants)
@@ -116,7 +138,11 @@ impl Pipeline {
         }
         for argument in arguments(kernel) {
             if let Some((name, index)) = library.missing_constant(argument, &values) {
-                return Err(Error::MissingConstant { name, index, kernel: code.kernel.to_owned() });
+                return Err(Error::MissingConstant {
+                    name,
+                    index,
+                    kernel: code.kernel.to_owned(),
+                });
             }
         }
         let inner = Inner {
@@ -129,9 +155,12 @@ impl Pipeline {
             checks: code.checks,
             constants: values,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
+    /// The kernel's name.
     pub fn name(&self) -> &str {
         &self.inner.name
     }
@@ -162,14 +191,23 @@ impl Pipeline {
     /// they are there and that nobody else uses them until then.
     pub fn dispatch(&self, dispatch: &Dispatch) -> Result<Outcome, Error> {
         let inner = &*self.inner;
-        let shape = Shape::new(dispatch.grid).map_err(|why| Error::BadGrid { kernel: inner.name.clone(), why })?;
+        let shape = Shape::new(dispatch.grid).map_err(|why| Error::BadGrid {
+            kernel: inner.name.clone(),
+            why,
+        })?;
         self.check_sizes(&shape, dispatch)?;
         // Held until the end: the kernel reads the constants while it runs.
         let constants = inner.library.set_constants(&inner.constants);
         let addresses = inner.addresses(dispatch)?;
-        let detector = inner.checks.races.then(|| inner.detector(dispatch, shape, &addresses));
+        let detector = inner
+            .checks
+            .races
+            .then(|| inner.detector(dispatch, shape, &addresses));
         let launch = Launch {
-            call: Call { entry: inner.kernel.entry, buffers: addresses.as_ptr() },
+            call: Call {
+                entry: inner.kernel.entry,
+                buffers: addresses.as_ptr(),
+            },
             shape,
             schedule: dispatch.schedule,
             os_threads: dispatch.threads,
@@ -178,11 +216,19 @@ impl Pipeline {
         // SAFETY: the compiler made the kernel for this table of buffers, and whoever bound them keeps them.
         let ran = unsafe { launch.run(detector) };
         drop(constants);
-        let ran = ran.map_err(|error| Error::Io { doing: "stacks for GPU threads (see vm.max_map_count)".into(), error })?;
+        let ran = ran.map_err(|error| Error::Io {
+            doing: "stacks for GPU threads (see vm.max_map_count)".into(),
+            error,
+        })?;
         if let Some(stop) = ran.stop {
             inner.why(stop, dispatch)?;
         }
-        Ok(Outcome { findings: ran.detector.map(|detector| detector.into_findings()).unwrap_or_default() })
+        Ok(Outcome {
+            findings: ran
+                .detector
+                .map(|detector| detector.into_findings())
+                .unwrap_or_default(),
+        })
     }
 
     fn check_sizes(&self, shape: &Shape, dispatch: &Dispatch) -> Result<(), Error> {
@@ -190,12 +236,25 @@ impl Pipeline {
         let threads = shape.threads.iter().map(|&axis| u64::from(axis)).product();
         let limit = self.max_total_threads_per_threadgroup();
         if threads > u64::from(limit) {
-            return Err(Error::ThreadgroupTooLarge { kernel: kernel(), threads, limit });
+            return Err(Error::ThreadgroupTooLarge {
+                kernel: kernel(),
+                threads,
+                limit,
+            });
         }
-        let arguments = dispatch.threadgroup_memory.iter().map(|size| size.next_multiple_of(16)).sum::<usize>();
+        let arguments = dispatch
+            .threadgroup_memory
+            .iter()
+            .map(|size| size.next_multiple_of(16))
+            .sum::<usize>();
         let needed = arguments + self.inner.library.threadgroup_variables();
         if needed > memory::LIMIT {
-            return Err(Error::ThreadgroupMemory { kernel: kernel(), arguments, needed, limit: memory::LIMIT });
+            return Err(Error::ThreadgroupMemory {
+                kernel: kernel(),
+                arguments,
+                needed,
+                limit: memory::LIMIT,
+            });
         }
         Ok(())
     }
@@ -209,10 +268,16 @@ impl Inner {
     /// What the kernel is called with, by buffer index.
     fn addresses(&self, dispatch: &Dispatch) -> Result<Vec<*mut c_void>, Error> {
         let all = arguments(self.kernel);
-        let highest = all.iter().filter(|one| one.kind == abi::BUFFER).map(|one| one.index as usize + 1).max();
+        let highest = all
+            .iter()
+            .filter(|one| one.kind == abi::BUFFER)
+            .map(|one| one.index as usize + 1)
+            .max();
         let mut addresses = vec![null_mut(); highest.unwrap_or(0).max(dispatch.buffers.len())];
         for (address, binding) in addresses.iter_mut().zip(dispatch.buffers) {
-            *address = binding.as_ref().map_or(null_mut(), |binding| binding.address.cast());
+            *address = binding
+                .as_ref()
+                .map_or(null_mut(), |binding| binding.address.cast());
         }
         for argument in all {
             let on = self.library.is_on(argument);
@@ -220,20 +285,34 @@ impl Inner {
             let named = || (self.name.clone(), text(argument.name).to_owned());
             match argument.kind {
                 abi::BUFFER if !on => addresses[index as usize] = zeros(),
-                // A reference is read whole; what a pointer is used for shows when it is.
+                // A reference is read whole; how much of what a pointer names is used, only the run shows.
                 abi::BUFFER if text(argument.type_name).trim_end().ends_with('&') => {
                     let needed = argument.size as usize;
                     let length = bound(dispatch, index).map(|binding| binding.length);
                     if let Some(length) = length.filter(|&length| length < needed) {
                         let (kernel, argument) = named();
-                        return Err(Error::SmallBuffer { kernel, argument, index, needed, length });
+                        return Err(Error::SmallBuffer {
+                            kernel,
+                            argument,
+                            index,
+                            needed,
+                            length,
+                        });
                     }
                 }
                 abi::THREADGROUP if on => {
-                    let size = dispatch.threadgroup_memory.get(index as usize).copied().unwrap_or(0);
+                    let size = dispatch
+                        .threadgroup_memory
+                        .get(index as usize)
+                        .copied()
+                        .unwrap_or(0);
                     if size == 0 {
                         let (kernel, argument) = named();
-                        return Err(Error::NoThreadgroupMemory { kernel, argument, index });
+                        return Err(Error::NoThreadgroupMemory {
+                            kernel,
+                            argument,
+                            index,
+                        });
                     }
                 }
                 _ => {}
@@ -245,34 +324,75 @@ impl Inner {
     /// Arguments that are on and have no buffer.
     fn unbound<'a>(&'a self, dispatch: &'a Dispatch) -> impl Iterator<Item = &'a abi::Argument> {
         arguments(self.kernel).iter().filter(|argument| {
-            argument.kind == abi::BUFFER && self.library.is_on(argument) && bound(dispatch, argument.index).is_none()
+            argument.kind == abi::BUFFER
+                && self.library.is_on(argument)
+                && bound(dispatch, argument.index).is_none()
         })
     }
 
     fn lines(&self) -> Lines {
-        Lines::new(self.library.path(), &self.source, &self.prelude, self.kernel.line)
+        Lines::new(
+            self.library.path(),
+            &self.source,
+            &self.prelude,
+            self.kernel.line,
+        )
     }
 
-    fn detector(&self, dispatch: &Dispatch, shape: Shape, addresses: &Vec<*mut c_void>) -> Box<Detector> {
+    fn detector(
+        &self,
+        dispatch: &Dispatch,
+        shape: Shape,
+        addresses: &[*mut c_void],
+    ) -> Box<Detector> {
         let name = |index: usize, label: &str| {
-            let is_it = |one: &&abi::Argument| one.kind == abi::BUFFER && one.index as usize == index;
-            let argument = arguments(self.kernel).iter().find(is_it).map(|one| format!(" `{}`", text(one.name)));
-            let label = if label.is_empty() { String::new() } else { format!(" ({label})") };
+            let is_it =
+                |one: &&abi::Argument| one.kind == abi::BUFFER && one.index as usize == index;
+            let argument = arguments(self.kernel)
+                .iter()
+                .find(is_it)
+                .map(|one| format!(" `{}`", text(one.name)));
+            let label = if label.is_empty() {
+                String::new()
+            } else {
+                format!(" ({label})")
+            };
             format!("buffer {index}{}{label}", argument.unwrap_or_default())
         };
-        let buffers = dispatch.buffers.iter().enumerate().filter_map(|(index, binding)| {
-            let binding = binding.as_ref()?;
-            Some(Region { start: binding.address.addr(), length: binding.length, name: name(index, &binding.label) })
-        });
+        let buffers = dispatch
+            .buffers
+            .iter()
+            .enumerate()
+            .filter_map(|(index, binding)| {
+                let binding = binding.as_ref()?;
+                Some(Region {
+                    start: binding.address.addr(),
+                    length: binding.length,
+                    name: name(index, &binding.label),
+                })
+            });
         let (base, code) = loaded(self.kernel.entry as usize).unwrap_or((0, 0..0));
         let table = addresses.as_ptr().addr();
+        let runtime = (&raw const RUNTIME).addr();
         let zeros = zeros().addr();
         let bounds = Bounds {
             buffers: buffers.collect(),
             unbound: self.unbound(dispatch).next().is_some(),
-            quiet: vec![code, table..table + size_of_val(&addresses[..]), zeros..zeros + ZEROS],
+            quiet: vec![
+                code,
+                runtime..runtime + size_of::<abi::Runtime>(),
+                table..table + size_of_val(addresses),
+                zeros..zeros + ZEROS,
+            ],
         };
-        Detector::new(&self.name, self.lines(), shape, bounds, base, self.checks.strict_flags)
+        Detector::new(
+            &self.name,
+            self.lines(),
+            shape,
+            bounds,
+            base,
+            self.checks.strict_flags,
+        )
     }
 
     /// The error for what stopped the kernel; none if the findings say it.
@@ -281,33 +401,73 @@ impl Inner {
         let place = |site: usize| {
             let pc = loaded(site).filter(|(_, code)| code.contains(&(self.kernel.entry as usize)));
             // The lines are of return addresses, which are after what they belong to.
-            self.lines().place(pc.map_or(0, |(base, _)| (site - base) as u32 + 1)).to_string()
+            self.lines()
+                .place(pc.map_or(0, |(base, _)| (site - base) as u32 + 1))
+                .to_string()
         };
         Err(match stop {
             Stop::Findings => return Ok(()),
-            Stop::Spinning { site } => Error::Stuck { kernel, place: place(site) },
+            Stop::Spinning { site } => Error::Stuck {
+                kernel,
+                place: place(site),
+            },
             Stop::Memory => {
-                let arguments = dispatch.threadgroup_memory.iter().map(|size| size.next_multiple_of(16)).sum();
+                let arguments = dispatch
+                    .threadgroup_memory
+                    .iter()
+                    .map(|size| size.next_multiple_of(16))
+                    .sum();
                 let needed = arguments + self.library.threadgroup_variables();
-                Error::ThreadgroupMemory { kernel, arguments, needed, limit: memory::LIMIT }
+                Error::ThreadgroupMemory {
+                    kernel,
+                    arguments,
+                    needed,
+                    limit: memory::LIMIT,
+                }
             }
             Stop::Argument { index } => {
-                let is_it = |one: &&abi::Argument| one.kind == abi::THREADGROUP && one.index == index;
-                let argument = arguments(self.kernel).iter().find(is_it).map_or("", |one| text(one.name)).to_owned();
-                Error::NoThreadgroupMemory { kernel, argument, index }
+                let is_it =
+                    |one: &&abi::Argument| one.kind == abi::THREADGROUP && one.index == index;
+                let argument = arguments(self.kernel)
+                    .iter()
+                    .find(is_it)
+                    .map_or("", |one| text(one.name))
+                    .to_owned();
+                Error::NoThreadgroupMemory {
+                    kernel,
+                    argument,
+                    index,
+                }
             }
-            Stop::Fault { address, site, overflow } => {
+            Stop::Fault {
+                address,
+                site,
+                overflow,
+            } => {
                 let near = address.is_some_and(|address| address < NEAR_NULL);
                 if let (true, Some(first)) = (near, self.unbound(dispatch).next()) {
-                    let names: Vec<&str> = self.unbound(dispatch).map(|argument| text(argument.name)).collect();
-                    return Err(Error::UnboundArgument { kernel, argument: names.join("` or `"), index: first.index });
+                    let names: Vec<&str> = self
+                        .unbound(dispatch)
+                        .map(|argument| text(argument.name))
+                        .collect();
+                    return Err(Error::UnboundArgument {
+                        kernel,
+                        argument: names.join("` or `"),
+                        index: first.index,
+                    });
                 }
                 let what = match address {
                     Some(_) if overflow => "overflowed its stack".to_owned(),
-                    Some(address) => format!("accessed memory that is not there, at address {address:#x},"),
+                    Some(address) => {
+                        format!("accessed memory that is not there, at address {address:#x},")
+                    }
                     None => "divided an integer by zero".to_owned(),
                 };
-                Error::Fault { kernel, what, place: place(site) }
+                Error::Fault {
+                    kernel,
+                    what,
+                    place: place(site),
+                }
             }
         })
     }

@@ -48,29 +48,34 @@ impl Atomics {
     }
 
     pub fn access(&mut self, clock: &mut Clock, at: usize, lane: u32, deed: Deed, order: u32) {
-        if deed.reads {
-            if let Some(released) = self.released.get(&at).cloned() {
-                if acquires(order) {
-                    clock.acquire(lane, released);
-                } else {
-                    let pending = join(self.pending.remove(&lane), Some(released));
-                    self.pending.extend(pending.map(|known| (lane, known)));
-                }
-            }
+        let released = self.released.get(&at).filter(|_| deed.reads).cloned();
+        if released.is_some() && !acquires(order) {
+            let pending = join(self.pending.remove(&lane), released);
+            self.pending.extend(pending.map(|known| (lane, known)));
+        } else if let Some(released) = released {
+            clock.acquire(lane, released);
         }
         if deed.writes {
-            let mine = if releases(order) { Some(clock.release(lane)) } else { self.fenced.get(&lane).cloned() };
+            let mine = if releases(order) {
+                Some(clock.release(lane))
+            } else {
+                self.fenced.get(&lane).cloned()
+            };
             // An exchange continues what others released there; a store begins anew.
             let before = self.released.remove(&at).filter(|_| deed.reads);
-            self.released.extend(join(before, mine).map(|known| (at, known)));
+            self.released
+                .extend(join(before, mine).map(|known| (at, known)));
         }
     }
 
     pub fn fence(&mut self, clock: &mut Clock, lane: u32, order: u32) {
-        if acquires(order) {
-            if let Some(pending) = self.pending.remove(&lane) {
-                clock.acquire(lane, pending);
-            }
+        let pending = if acquires(order) {
+            self.pending.remove(&lane)
+        } else {
+            None
+        };
+        if let Some(pending) = pending {
+            clock.acquire(lane, pending);
         }
         if releases(order) {
             self.fenced.insert(lane, clock.release(lane));

@@ -18,7 +18,9 @@ impl Region {
     }
 
     fn distance(&self, at: usize) -> usize {
-        self.start.saturating_sub(at).max(at.saturating_sub(self.end()))
+        self.start
+            .saturating_sub(at)
+            .max(at.saturating_sub(self.end()))
     }
 }
 
@@ -43,11 +45,19 @@ impl Bounds {
     pub fn owner(&self, at: usize) -> Owner {
         // The longest, should buffers share memory: what is within it is within bounds.
         let holds = |(_, region): &(usize, &Region)| (region.start..region.end()).contains(&at);
-        let buffer = self.buffers.iter().enumerate().filter(holds).max_by_key(|(_, region)| region.end());
+        let buffer = self
+            .buffers
+            .iter()
+            .enumerate()
+            .filter(holds)
+            .max_by_key(|(_, region)| region.end());
         if let Some((index, _)) = buffer {
             return Owner::Buffer(index);
         }
-        self.quiet.iter().find(|range| range.contains(&at)).map_or(Owner::Nobody, |range| Owner::Quiet(range.clone()))
+        self.quiet
+            .iter()
+            .find(|range| range.contains(&at))
+            .map_or(Owner::Nobody, |range| Owner::Quiet(range.clone()))
     }
 
     pub fn nearest(&self, at: usize) -> Option<&Region> {
@@ -64,7 +74,9 @@ pub fn readable(at: usize, size: usize) -> bool {
             return false;
         }
         let last = at.saturating_add(size.saturating_sub(1));
-        let readable = [at, last].into_iter().all(|at| libc::write(ends[1], at as *const _, 1) == 1);
+        let readable = [at, last]
+            .into_iter()
+            .all(|at| libc::write(ends[1], at as *const _, 1) == 1);
         libc::close(ends[0]);
         libc::close(ends[1]);
         readable
@@ -100,7 +112,10 @@ pub fn loaded(inside: usize) -> Option<(usize, Range<usize>)> {
             search.found.is_some().into()
         }
     }
-    let mut search = Search { inside, found: None };
+    let mut search = Search {
+        inside,
+        found: None,
+    };
     // SAFETY: `look` gets `search`, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
     search.found
@@ -112,8 +127,16 @@ mod tests {
 
     #[test]
     fn the_nearest_buffer_is_by_its_edge() {
-        let region = |start, length, name: &str| Region { start, length, name: name.into() };
-        let bounds = Bounds { buffers: vec![region(1000, 500, "a"), region(2000, 10, "b")], quiet: vec![5..8], unbound: false };
+        let region = |start, length, name: &str| Region {
+            start,
+            length,
+            name: name.into(),
+        };
+        let bounds = Bounds {
+            buffers: vec![region(1000, 500, "a"), region(2000, 10, "b")],
+            quiet: vec![5..8, 90..91],
+            unbound: false,
+        };
         assert_eq!(bounds.owner(1499), Owner::Buffer(0));
         assert_eq!(bounds.owner(1500), Owner::Nobody);
         assert_eq!(bounds.owner(7), Owner::Quiet(5..8));

@@ -54,7 +54,10 @@ pub struct Spills {
 impl Spills {
     pub fn clear(&mut self) {
         self.free.clear();
-        self.all.iter_mut().flat_map(|spill| &mut spill.0).for_each(Vec::clear);
+        self.all
+            .iter_mut()
+            .flat_map(|spill| &mut spill.0)
+            .for_each(Vec::clear);
         self.free.extend(0..self.all.len() as u32);
     }
 
@@ -114,13 +117,17 @@ impl Cell {
     /// Whether anyone wrote: plainly or by an atomic function.
     pub fn written(&self, spills: &Spills) -> bool {
         let spilled = || matches!(self.kept, Kept::Spilled | Kept::Enough);
-        self.write.group != 0 || spilled() && !spills.all[self.readers as usize].0[ATOMIC_WRITES].is_empty()
+        self.write.group != 0
+            || spilled() && !spills.all[self.readers as usize].0[ATOMIC_WRITES].is_empty()
     }
 
     #[inline]
     fn write_conflict(&self, now: &Now) -> Option<Conflict> {
         let conflict = self.write.group != 0 && !now.after(self.write);
-        conflict.then_some(Conflict { first: self.write, kind: AccessKind::Write })
+        conflict.then_some(Conflict {
+            first: self.write,
+            kind: AccessKind::Write,
+        })
     }
 
     /// A plain read.
@@ -134,7 +141,10 @@ impl Cell {
                 if self.read.time == me.time && self.read.simdgroup() == me.simdgroup() {
                     self.readers |= 1 << (me.lane() % 32);
                     self.read = me;
-                } else if clock.unordered(self.read, self.readers, now.kind, me.lane()).is_none() {
+                } else if clock
+                    .unordered(self.read, self.readers, now.kind, me.lane())
+                    .is_none()
+                {
                     self.keep_here(me);
                 } else {
                     self.spill(spills);
@@ -147,10 +157,14 @@ impl Cell {
                     self.keep_here(me);
                 }
             }
-            Kept::Enough if self.read.group == me.group && self.read.time >= clock.barrier[now.kind] => {}
+            Kept::Enough
+                if self.read.group == me.group && self.read.time >= clock.barrier[now.kind] => {}
             Kept::Enough | Kept::Spilled => {
                 let writes = &spills.all[self.readers as usize].0[ATOMIC_WRITES];
-                let atomic = now.first_unordered(writes).map(|first| Conflict { first, kind: AccessKind::Atomic });
+                let atomic = now.first_unordered(writes).map(|first| Conflict {
+                    first,
+                    kind: AccessKind::Atomic,
+                });
                 self.keep(spills, READS, now);
                 return conflict.or(atomic);
             }
@@ -165,14 +179,20 @@ impl Cell {
         match self.kept {
             Kept::Nowhere => {}
             Kept::Here => {
-                let reader = now.clock.unordered(self.read, self.readers, now.kind, now.stamp.lane());
-                conflict = conflict.or(reader.map(|first| Conflict { first, kind: AccessKind::Read }));
+                let reader =
+                    now.clock
+                        .unordered(self.read, self.readers, now.kind, now.stamp.lane());
+                conflict = conflict.or(reader.map(|first| Conflict {
+                    first,
+                    kind: AccessKind::Read,
+                }));
             }
             Kept::Spilled | Kept::Enough => {
                 let spill = &spills.all[self.readers as usize];
                 let kinds = [AccessKind::Read, AccessKind::Atomic, AccessKind::Atomic];
                 let mut found = spill.0.iter().zip(kinds).filter_map(|(list, kind)| {
-                    now.first_unordered(list).map(|first| Conflict { first, kind })
+                    now.first_unordered(list)
+                        .map(|first| Conflict { first, kind })
                 });
                 conflict = conflict.or_else(|| found.next());
                 spills.give_back(self.readers);
@@ -192,9 +212,16 @@ impl Cell {
         self.kept = Kept::Spilled;
         if writes {
             let reader = now.first_unordered(&spills.all[self.readers as usize].0[READS]);
-            conflict = conflict.or(reader.map(|first| Conflict { first, kind: AccessKind::Read }));
+            conflict = conflict.or(reader.map(|first| Conflict {
+                first,
+                kind: AccessKind::Read,
+            }));
         }
-        self.keep(spills, if writes { ATOMIC_WRITES } else { ATOMIC_READS }, now);
+        self.keep(
+            spills,
+            if writes { ATOMIC_WRITES } else { ATOMIC_READS },
+            now,
+        );
         conflict
     }
 
@@ -232,13 +259,21 @@ impl Cell {
             }
             return;
         }
-        let apart = |list: &[Stamp]| list.iter().copied().find(|one| one.simdgroup() != list[0].simdgroup());
+        let apart = |list: &[Stamp]| {
+            list.iter()
+                .copied()
+                .find(|one| one.simdgroup() != list[0].simdgroup())
+        };
         if apart(list).is_none() {
             list.push(me);
         }
         if let (Some(apart), true) = (apart(list), only_reads) {
             // What the two stand for is decided by the earlier.
-            self.read = if apart.time < list[0].time { apart } else { list[0] };
+            self.read = if apart.time < list[0].time {
+                apart
+            } else {
+                list[0]
+            };
             self.kept = Kept::Enough;
         }
     }

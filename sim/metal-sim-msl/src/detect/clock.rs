@@ -5,7 +5,7 @@
 //! to which time it met them. What acquire and release add, in rare kernels, is a [`Knowledge`] of its own.
 
 use crate::abi;
-use crate::detect::knowledge::{Known, Knowledge};
+use crate::detect::knowledge::{Knowledge, Known};
 use crate::detect::stamp::Stamp;
 use crate::runtime::simdgroup::{Simdgroup, lanes};
 use std::sync::Arc;
@@ -93,17 +93,23 @@ impl Clock {
                 return None;
             }
             let same = earlier.simdgroup() == lane / 32;
-            if same && (mask == 1 << (lane % 32) || earlier.time <= self.all_seen[kind][lane as usize]) {
+            if same
+                && (mask == 1 << (lane % 32) || earlier.time <= self.all_seen[kind][lane as usize])
+            {
                 return None;
             }
         }
         let first = earlier.lane() / 32 * 32;
-        lanes(mask).map(|bit| earlier.with_lane(first + bit)).find(|&one| !self.ordered(one, kind, lane))
+        lanes(mask)
+            .map(|bit| earlier.with_lane(first + bit))
+            .find(|&one| !self.ordered(one, kind, lane))
     }
 
     #[cold]
     fn knows(&self, earlier: Stamp, kind: usize, lane: u32) -> bool {
-        self.knowledge[lane as usize].as_ref().is_some_and(|known| known.has(earlier, kind))
+        self.knowledge[lane as usize]
+            .as_ref()
+            .is_some_and(|known| known.has(earlier, kind))
     }
 
     /// The kinds of memory that a barrier with these flags orders; None: values were exchanged.
@@ -111,9 +117,15 @@ impl Clock {
         let (device, threadgroup) = match (self.strict, flags) {
             (false, _) => (true, false),
             (true, None) => (false, false),
-            (true, Some(flags)) => (flags & abi::MEM_DEVICE != 0, flags & abi::MEM_THREADGROUP != 0),
+            (true, Some(flags)) => (
+                flags & abi::MEM_DEVICE != 0,
+                flags & abi::MEM_THREADGROUP != 0,
+            ),
         };
-        [device, threadgroup].into_iter().enumerate().filter_map(|(kind, orders)| orders.then_some(kind))
+        [device, threadgroup]
+            .into_iter()
+            .enumerate()
+            .filter_map(|(kind, orders)| orders.then_some(kind))
     }
 
     /// Lanes of a simdgroup met.
@@ -160,7 +172,10 @@ impl Clock {
     }
 
     fn share(&mut self, members: Vec<usize>) {
-        let all = members.iter().filter_map(|&lane| self.knowledge[lane].clone()).reduce(Knowledge::join);
+        let all = members
+            .iter()
+            .filter_map(|&lane| self.knowledge[lane].clone())
+            .reduce(Knowledge::join);
         for lane in members {
             self.knowledge[lane].clone_from(&all);
         }
@@ -169,11 +184,17 @@ impl Clock {
     /// What another thread learns that acquires what `lane` releases now.
     pub fn release(&mut self, lane: u32) -> Arc<Knowledge> {
         let index = lane as usize;
-        let mut known = Known { before: [self.barrier[DEVICE], self.barrier[self.kind(THREADGROUP)]], ..Known::default() };
+        let mut known = Known {
+            before: [self.barrier[DEVICE], self.barrier[self.kind(THREADGROUP)]],
+            ..Known::default()
+        };
         // In strict mode, what is ordered for both kinds.
         let kinds = 1 + usize::from(self.strict);
         for other in 0..32 {
-            let time = (0..kinds).map(|kind| self.seen[kind][index][other as usize]).min().unwrap_or(0);
+            let time = (0..kinds)
+                .map(|kind| self.seen[kind][index][other as usize])
+                .min()
+                .unwrap_or(0);
             known.lanes.insert(lane / 32 * 32 + other, time);
         }
         known.lanes.insert(lane, self.times[index]);

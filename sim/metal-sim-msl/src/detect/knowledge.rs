@@ -24,7 +24,10 @@ impl Knowledge {
     pub fn has(&self, earlier: Stamp, kind: usize) -> bool {
         self.0.get(&earlier.group).is_some_and(|known| {
             earlier.time < known.before[kind]
-                || known.lanes.get(&earlier.lane()).is_some_and(|&time| earlier.time <= time)
+                || known
+                    .lanes
+                    .get(&earlier.lane())
+                    .is_some_and(|&time| earlier.time <= time)
         })
     }
 

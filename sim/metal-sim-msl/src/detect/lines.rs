@@ -22,7 +22,10 @@ impl Lines {
             loader: Loader::new(library).ok(),
             source: source.to_owned(),
             prelude: prelude.to_owned(),
-            fallback: Place { file: source.to_owned(), line: kernel_line },
+            fallback: Place {
+                file: source.to_owned(),
+                line: kernel_line,
+            },
             known: HashMap::new(),
         }
     }
@@ -39,16 +42,28 @@ impl Lines {
 
     fn find(&self, pc: u32) -> Option<Place> {
         // A return address is after the call.
-        let mut frames = self.loader.as_ref()?.find_frames(u64::from(pc).checked_sub(1)?).ok()?;
+        let mut frames = self
+            .loader
+            .as_ref()?
+            .find_frames(u64::from(pc).checked_sub(1)?)
+            .ok()?;
         while let Ok(Some(frame)) = frames.next() {
-            let Some((file, line)) = frame.location.and_then(|place| Some((place.file?, place.line?))) else {
+            let Some((file, line)) = frame
+                .location
+                .and_then(|place| Some((place.file?, place.line?)))
+            else {
                 continue;
             };
             if line != 0 && !Path::new(file).starts_with(&self.prelude) {
                 // The compiler's folder may be in front of the name.
-                let named = file.strip_suffix(&self.source).is_some_and(|front| front.is_empty() || front.ends_with('/'));
+                let named = file
+                    .strip_suffix(&self.source)
+                    .is_some_and(|front| front.is_empty() || front.ends_with('/'));
                 let file = if named { &self.source } else { file };
-                return Some(Place { file: file.to_owned(), line });
+                return Some(Place {
+                    file: file.to_owned(),
+                    line,
+                });
             }
         }
         None

@@ -10,27 +10,51 @@ use crate::runtime::threadgroup::Lane;
 
 impl Detector {
     /// `met` of a simdgroup met; the rest of `members` is alive and waits elsewhere.
-    pub fn meet(&mut self, all: &[Lane], simdgroup: &Simdgroup, met: u32, members: u32, width: u32) {
-        let flags = lanes(met).map(|lane| all[(simdgroup.first + lane) as usize].flags).reduce(|a, b| a & b);
+    pub fn meet(
+        &mut self,
+        all: &[Lane],
+        simdgroup: &Simdgroup,
+        met: u32,
+        members: u32,
+        width: u32,
+    ) {
+        let flags = lanes(met)
+            .map(|lane| all[(simdgroup.first + lane) as usize].flags)
+            .reduce(|a, b| a & b);
         let flags = flags.filter(|flags| flags & BARRIER != 0);
         let elsewhere = members & !met;
         if elsewhere != 0 {
             let group = if width == QUAD { "quad" } else { "simdgroup" };
-            let operation = if flags.is_some() { "simdgroup_barrier" } else { "simd operation" };
+            let operation = if flags.is_some() {
+                "simdgroup_barrier"
+            } else {
+                "simd operation"
+            };
             let missing = format!(
                 "lanes {} of the {group} wait elsewhere: all its live lanes must come to the same place",
                 named(elsewhere)
             );
             let (here, there) = (met.trailing_zeros(), elsewhere.trailing_zeros());
             let [here, there] = [here, there].map(|lane| simdgroup.first + lane);
-            self.tell_divergent(FindingKind::DivergentSimd, operation, all, here, Some(there), missing);
+            self.tell_divergent(
+                FindingKind::DivergentSimd,
+                operation,
+                all,
+                here,
+                Some(there),
+                missing,
+            );
         }
         self.clock.meet(simdgroup, met, flags);
     }
 
     /// All live lanes pass the barriers they wait at.
     pub fn pass_barrier(&mut self, all: &[Lane], simdgroups: &[Simdgroup]) {
-        let live = || simdgroups.iter().flat_map(|one| lanes(one.live).map(|lane| one.first + lane));
+        let live = || {
+            simdgroups
+                .iter()
+                .flat_map(|one| lanes(one.live).map(|lane| one.first + lane))
+        };
         let mut flags = MEM_DEVICE | MEM_THREADGROUP;
         let mut first = None;
         let mut other = None;
@@ -47,13 +71,27 @@ impl Detector {
             if other.is_some() {
                 let missing = "these threads wait at different barriers: all threads of the threadgroup must come to \
                                the same one";
-                self.tell_divergent(FindingKind::DivergentBarrier, "threadgroup_barrier", all, here, other, missing.into());
+                self.tell_divergent(
+                    FindingKind::DivergentBarrier,
+                    "threadgroup_barrier",
+                    all,
+                    here,
+                    other,
+                    missing.into(),
+                );
             } else if ended > 0 {
                 let missing = format!(
                     "{ended} of {} threads of the threadgroup ended without it: all must come to the same barrier",
                     all.len()
                 );
-                self.tell_divergent(FindingKind::DivergentBarrier, "threadgroup_barrier", all, here, None, missing);
+                self.tell_divergent(
+                    FindingKind::DivergentBarrier,
+                    "threadgroup_barrier",
+                    all,
+                    here,
+                    None,
+                    missing,
+                );
             }
         }
         self.clock.pass_barrier(flags);
@@ -70,13 +108,28 @@ impl Detector {
     ) {
         let meets = |lane: u32| RawAccess {
             kind: AccessKind::Meets,
-            stamp: Stamp::new(self.clock.group, 0, all[lane as usize].site.wrapping_sub(self.base) as u32, lane, 1),
+            stamp: Stamp::new(
+                self.clock.group,
+                0,
+                all[lane as usize].site.wrapping_sub(self.base) as u32,
+                lane,
+                1,
+            ),
             offset: 0,
             size: 0,
         };
         let (first, second) = (there.map(meets), meets(here));
-        if self.report.is_new(kind, first.map(|first| first.stamp.pc), second.stamp.pc) {
-            self.report.add(Raw { kind, what: what.to_owned(), first, second, missing });
+        if self
+            .report
+            .is_new(kind, first.map(|first| first.stamp.pc), second.stamp.pc)
+        {
+            self.report.add(Raw {
+                kind,
+                what: what.to_owned(),
+                first,
+                second,
+                missing,
+            });
         }
     }
 }
@@ -91,7 +144,11 @@ fn named(mask: u32) -> String {
             last += 1;
             lanes.next();
         }
-        names.push(if first == last { first.to_string() } else { format!("{first}-{last}") });
+        names.push(if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        });
     }
     names.join(", ")
 }

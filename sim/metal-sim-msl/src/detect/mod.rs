@@ -44,7 +44,12 @@ struct Recent {
     page: Option<u32>,
 }
 
-const NO_PAGE: Recent = Recent { number: usize::MAX, start: 0, end: 0, page: None };
+const NO_PAGE: Recent = Recent {
+    number: usize::MAX,
+    start: 0,
+    end: 0,
+    page: None,
+};
 
 /// The detector of one dispatch.
 pub struct Detector {
@@ -66,7 +71,14 @@ pub struct Detector {
 }
 
 impl Detector {
-    pub fn new(kernel: &str, lines: Lines, shape: Shape, bounds: Bounds, base: usize, strict: bool) -> Box<Self> {
+    pub fn new(
+        kernel: &str,
+        lines: Lines,
+        shape: Shape,
+        bounds: Bounds,
+        base: usize,
+        strict: bool,
+    ) -> Box<Self> {
         Box::new(Self {
             clock: Clock::new(strict),
             atomics: Atomics::default(),
@@ -111,17 +123,26 @@ impl Detector {
     /// A plain access. False: it must not be made.
     #[inline]
     pub fn access(&mut self, place: Access, memory: &Memory, stacks: &Stacks) -> bool {
-        let deed = Deed { reads: place.kind != abi::WRITE, writes: place.kind != abi::READ, atomic: false };
+        let deed = Deed {
+            reads: place.kind != abi::WRITE,
+            writes: place.kind != abi::READ,
+            atomic: false,
+        };
         self.check(place, deed, memory, stacks)
     }
 
     /// An access by an atomic function. False: it must not be made.
     pub fn atomic(&mut self, place: Access, order: u32, memory: &Memory, stacks: &Stacks) -> bool {
-        let deed = Deed { reads: place.kind != abi::WRITE, writes: place.kind != abi::READ, atomic: true };
+        let deed = Deed {
+            reads: place.kind != abi::WRITE,
+            writes: place.kind != abi::READ,
+            atomic: true,
+        };
         if !self.check(place, deed, memory, stacks) {
             return false;
         }
-        self.atomics.access(&mut self.clock, place.at, place.lane, deed, order);
+        self.atomics
+            .access(&mut self.clock, place.at, place.lane, deed, order);
         true
     }
 
@@ -153,14 +174,28 @@ impl Detector {
     fn now(&self, place: Access, kind: usize) -> (Stamp, usize) {
         let time = self.clock.times[place.lane as usize];
         let pc = place.pc.wrapping_sub(self.base) as u32;
-        (Stamp::new(self.clock.group, time, pc, place.lane, place.size), self.clock.kind(kind))
+        (
+            Stamp::new(self.clock.group, time, pc, place.lane, place.size),
+            self.clock.kind(kind),
+        )
     }
 
     #[inline]
     fn check_page(&mut self, place: Access, deed: Deed, page: u32) {
         let (stamp, kind) = self.now(place, clock::DEVICE);
-        let now = Now { stamp, kind, clock: &self.clock, fresh: false };
-        let seen = self.pages[page as usize].access(&mut self.spills, &now, place.at % PAGE, place.size, deed);
+        let now = Now {
+            stamp,
+            kind,
+            clock: &self.clock,
+            fresh: false,
+        };
+        let seen = self.pages[page as usize].access(
+            &mut self.spills,
+            &now,
+            place.at % PAGE,
+            place.size,
+            deed,
+        );
         if seen != Seen::default() {
             self.tell_device(place, stamp, seen);
         }
@@ -180,17 +215,32 @@ impl Detector {
                     (buffer.start..buffer.start + buffer.length, true)
                 }
                 bounds::Owner::Quiet(range) => (range, false),
-                bounds::Owner::Nobody if self.threads.contains(&at) => (self.threads.clone(), false),
+                bounds::Owner::Nobody if self.threads.contains(&at) => {
+                    (self.threads.clone(), false)
+                }
                 bounds::Owner::Nobody if stacks.place(at).is_some() => (page.clone(), false),
                 bounds::Owner::Nobody if self.bounds.unbound && at < NEAR_NULL => return true,
                 bounds::Owner::Nobody => return self.out_of_bounds(place, deed),
             };
             let (start, stop) = (range.start.max(page.start), range.end.min(page.end));
             let index = cells.then(|| self.page(number));
-            let recent = Recent { number, start, end: stop, page: index };
+            let recent = Recent {
+                number,
+                start,
+                end: stop,
+                page: index,
+            };
             self.recent[(number ^ number >> 8) % RECENT] = recent;
             if let Some(index) = index {
-                self.check_page(Access { at, size: stop.min(end) - at, ..place }, deed, index);
+                self.check_page(
+                    Access {
+                        at,
+                        size: stop.min(end) - at,
+                        ..place
+                    },
+                    deed,
+                    index,
+                );
             }
             at = stop;
         }
@@ -207,7 +257,10 @@ impl Detector {
     fn check_threadgroup(&mut self, place: Access, deed: Deed, memory: &Memory) -> bool {
         let offset = place.at - memory.address();
         let end = offset + place.size;
-        let Some(owner) = memory.owner(offset).filter(|owner| end <= owner.start + owner.size) else {
+        let Some(owner) = memory
+            .owner(offset)
+            .filter(|owner| end <= owner.start + owner.size)
+        else {
             return self.out_of_threadgroup_bounds(place, deed, memory);
         };
         let (stamp, kind) = self.now(place, clock::THREADGROUP);
@@ -216,8 +269,14 @@ impl Detector {
             let page = at / PAGE;
             let stop = end.min((page + 1) * PAGE);
             self.arena_touched |= 1 << page;
-            let now = Now { stamp, kind, clock: &self.clock, fresh: true };
-            let seen = self.arena[page].access(&mut self.arena_spills, &now, at % PAGE, stop - at, deed);
+            let now = Now {
+                stamp,
+                kind,
+                clock: &self.clock,
+                fresh: true,
+            };
+            let seen =
+                self.arena[page].access(&mut self.arena_spills, &now, at % PAGE, stop - at, deed);
             if seen != Seen::default() {
                 self.tell_threadgroup(place, stamp, seen, memory, owner, page * PAGE);
             }

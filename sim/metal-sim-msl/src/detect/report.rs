@@ -55,11 +55,17 @@ impl Report {
         let first = raw.first.map(|access| self.access(access));
         let second = self.access(raw.second);
         // Which of two came first is the schedule's choice.
-        let mut places = [first.as_ref().map(|access| access.place.clone()), Some(second.place.clone())];
+        let mut places = [
+            first.as_ref().map(|access| access.place.clone()),
+            Some(second.place.clone()),
+        ];
         places.sort_by_key(|place| place.as_ref().map(|place| (place.file.clone(), place.line)));
         let [earlier, later] = places;
         let later = later.unwrap_or_else(|| second.place.clone());
-        if self.told.insert((raw.kind, earlier, later, raw.what.clone())) {
+        if self
+            .told
+            .insert((raw.kind, earlier, later, raw.what.clone()))
+        {
             self.findings.push(Finding {
                 kind: raw.kind,
                 kernel: self.kernel.clone(),
@@ -72,7 +78,12 @@ impl Report {
     }
 
     fn access(&mut self, access: RawAccess) -> Access {
-        let RawAccess { kind, stamp, offset, size } = access;
+        let RawAccess {
+            kind,
+            stamp,
+            offset,
+            size,
+        } = access;
         Access {
             kind,
             thread: self.thread(stamp),
@@ -92,7 +103,25 @@ impl Report {
         }
     }
 
+    /// A read that came before the write it races with read what nobody wrote; the race says more.
     pub fn into_findings(self) -> Vec<Finding> {
+        let races: Vec<_> = self
+            .findings
+            .iter()
+            .filter(|one| one.kind == FindingKind::Race)
+            .cloned()
+            .collect();
+        let explained = |finding: &Finding| {
+            let same = |access: &Access| access.place == finding.second.place;
+            finding.kind == FindingKind::Uninitialised
+                && races.iter().any(|race| {
+                    race.what == finding.what
+                        && (same(&race.second) || race.first.as_ref().is_some_and(same))
+                })
+        };
         self.findings
+            .into_iter()
+            .filter(|finding| !explained(finding))
+            .collect()
     }
 }

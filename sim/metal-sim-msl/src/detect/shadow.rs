@@ -33,7 +33,10 @@ pub struct Deed {
 
 impl Page {
     pub fn new() -> Self {
-        Self { shift: 2, cells: vec![Cell::default(); PAGE >> 2] }
+        Self {
+            shift: 2,
+            cells: vec![Cell::default(); PAGE >> 2],
+        }
     }
 
     /// Forgets everything. The spills are cleared by whoever has all pages.
@@ -43,7 +46,14 @@ impl Page {
 
     /// An access to `size` bytes from `offset`, all of them in this page.
     #[inline]
-    pub fn access(&mut self, spills: &mut Spills, now: &Now, offset: usize, size: usize, deed: Deed) -> Seen {
+    pub fn access(
+        &mut self,
+        spills: &mut Spills,
+        now: &Now,
+        offset: usize,
+        size: usize,
+        deed: Deed,
+    ) -> Seen {
         let uneven = (offset | size) & ((1 << self.shift) - 1);
         if uneven != 0 {
             self.divide(uneven.trailing_zeros(), spills);
@@ -57,7 +67,11 @@ impl Page {
             let (conflict, kind) = if deed.atomic {
                 (cell.atomic(spills, now, deed.writes), AccessKind::Atomic)
             } else {
-                let read = if deed.reads { cell.read(spills, now) } else { None };
+                let read = if deed.reads {
+                    cell.read(spills, now)
+                } else {
+                    None
+                };
                 match read {
                     None if deed.writes => (cell.write(spills, now), AccessKind::Write),
                     None => (None, AccessKind::Read),

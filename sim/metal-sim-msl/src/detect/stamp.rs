@@ -18,7 +18,12 @@ const LANE: u32 = 0xffff;
 
 impl Stamp {
     pub fn new(group: u32, time: u32, pc: u32, lane: u32, size: usize) -> Self {
-        Self { group, time, pc, who: lane | size.ilog2() << 16 }
+        Self {
+            group,
+            time,
+            pc,
+            who: lane | size.ilog2() << 16,
+        }
     }
 
     #[inline]
@@ -37,6 +42,9 @@ impl Stamp {
 
     /// The same access by another lane.
     pub fn with_lane(self, lane: u32) -> Self {
-        Self { who: self.who & !LANE | lane, ..self }
+        Self {
+            who: self.who & !LANE | lane,
+            ..self
+        }
     }
 }

@@ -15,13 +15,24 @@ struct What {
 
 impl Detector {
     pub(super) fn tell_device(&mut self, place: Access, stamp: Stamp, seen: Seen) {
-        let Some((conflict, kind, offset)) = seen.conflict else { return };
-        if !self.report.is_new(FindingKind::Race, Some(conflict.first.pc), stamp.pc) {
+        let Some((conflict, kind, offset)) = seen.conflict else {
+            return;
+        };
+        if !self
+            .report
+            .is_new(FindingKind::Race, Some(conflict.first.pc), stamp.pc)
+        {
             return;
         }
-        let bounds::Owner::Buffer(index) = self.bounds.owner(place.at) else { return };
+        let bounds::Owner::Buffer(index) = self.bounds.owner(place.at) else {
+            return;
+        };
         let buffer = &self.bounds.buffers[index];
-        let what = What { name: buffer.name.clone(), start: buffer.start, threadgroup: false };
+        let what = What {
+            name: buffer.name.clone(),
+            start: buffer.start,
+            threadgroup: false,
+        };
         let byte = place.at / super::PAGE * super::PAGE + offset;
         self.tell_race(place, stamp, conflict, kind, byte, &what);
     }
@@ -36,13 +47,24 @@ impl Detector {
         page: usize,
     ) {
         let start = memory.address() + owner.start;
-        let what = What { name: name(owner.key), start, threadgroup: true };
-        if let Some((conflict, kind, offset)) = seen.conflict {
-            if self.report.is_new(FindingKind::Race, Some(conflict.first.pc), stamp.pc) {
-                self.tell_race(place, stamp, conflict, kind, memory.address() + page + offset, &what);
-            }
+        let what = What {
+            name: name(owner.key),
+            start,
+            threadgroup: true,
+        };
+        let race = seen.conflict.filter(|(conflict, ..)| {
+            self.report
+                .is_new(FindingKind::Race, Some(conflict.first.pc), stamp.pc)
+        });
+        if let Some((conflict, kind, offset)) = race {
+            let byte = memory.address() + page + offset;
+            self.tell_race(place, stamp, conflict, kind, byte, &what);
         }
-        if seen.unwritten.is_some() && self.report.is_new(FindingKind::Uninitialised, None, stamp.pc) {
+        if seen.unwritten.is_some()
+            && self
+                .report
+                .is_new(FindingKind::Uninitialised, None, stamp.pc)
+        {
             self.report.add(Raw {
                 kind: FindingKind::Uninitialised,
                 second: access(place, stamp, AccessKind::Read, what.start),
@@ -53,8 +75,19 @@ impl Detector {
         }
     }
 
-    fn tell_race(&mut self, place: Access, stamp: Stamp, conflict: Conflict, kind: AccessKind, byte: usize, what: &What) {
-        let Conflict { first, kind: first_kind } = conflict;
+    fn tell_race(
+        &mut self,
+        place: Access,
+        stamp: Stamp,
+        conflict: Conflict,
+        kind: AccessKind,
+        byte: usize,
+        what: &What,
+    ) {
+        let Conflict {
+            first,
+            kind: first_kind,
+        } = conflict;
         // Accesses are aligned to their size, mostly: the first began at or before the byte they share.
         let first_at = byte / first.size() * first.size();
         self.report.add(Raw {
@@ -71,7 +104,14 @@ impl Detector {
         });
     }
 
-    fn missing(&self, first: Stamp, second: Stamp, one: AccessKind, other: AccessKind, threadgroup: bool) -> String {
+    fn missing(
+        &self,
+        first: Stamp,
+        second: Stamp,
+        one: AccessKind,
+        other: AccessKind,
+        threadgroup: bool,
+    ) -> String {
         let flags = match (self.clock.strict, threadgroup) {
             (false, _) => "",
             (true, true) => " with mem_flags::mem_threadgroup",
@@ -82,21 +122,29 @@ impl Detector {
              or use two dispatches"
                 .into()
         } else if first.simdgroup() != second.simdgroup() {
-            format!("no threadgroup_barrier{flags} between them: the two simdgroups run on their own")
+            format!(
+                "no threadgroup_barrier{flags} between them: the two simdgroups run on their own"
+            )
         } else {
             format!(
                 "no simdgroup_barrier or threadgroup_barrier{flags} between them: lanes of a simdgroup do not run in step"
             )
         };
         let mixed = (one == AccessKind::Atomic) != (other == AccessKind::Atomic);
-        if mixed { format!("{missing} (only one of them is atomic)") } else { missing }
+        if mixed {
+            format!("{missing} (only one of them is atomic)")
+        } else {
+            missing
+        }
     }
 
     pub(super) fn out_of_bounds(&mut self, place: Access, deed: Deed) -> bool {
         let (what, start, missing) = match self.bounds.nearest(place.at) {
-            Some(buffer) => {
-                (buffer.name.clone(), buffer.start, format!("the buffer has {} bytes", buffer.length))
-            }
+            Some(buffer) => (
+                buffer.name.clone(),
+                buffer.start,
+                format!("the buffer has {} bytes", buffer.length),
+            ),
             None => ("no buffer".into(), 0, "the dispatch has no buffers".into()),
         };
         self.tell_out_of_bounds(place, deed, what, start, missing);
@@ -104,20 +152,43 @@ impl Detector {
         !deed.writes && bounds::readable(place.at, place.size)
     }
 
-    pub(super) fn out_of_threadgroup_bounds(&mut self, place: Access, deed: Deed, memory: &Memory) -> bool {
+    pub(super) fn out_of_threadgroup_bounds(
+        &mut self,
+        place: Access,
+        deed: Deed,
+        memory: &Memory,
+    ) -> bool {
         let offset = place.at - memory.address();
         let distance = |placed: &&Placed| {
-            placed.start.saturating_sub(offset).max(offset.saturating_sub(placed.start + placed.size))
+            placed
+                .start
+                .saturating_sub(offset)
+                .max(offset.saturating_sub(placed.start + placed.size))
         };
         let (what, start, missing) = match memory.placed().iter().min_by_key(distance) {
-            Some(placed) => (name(placed.key), placed.start, format!("the variable has {} bytes", placed.size)),
-            None => ("threadgroup memory".into(), 0, "the kernel has no threadgroup memory".into()),
+            Some(placed) => (
+                name(placed.key),
+                placed.start,
+                format!("the variable has {} bytes", placed.size),
+            ),
+            None => (
+                "threadgroup memory".into(),
+                0,
+                "the kernel has no threadgroup memory".into(),
+            ),
         };
         self.tell_out_of_bounds(place, deed, what, memory.address() + start, missing);
         true
     }
 
-    fn tell_out_of_bounds(&mut self, place: Access, deed: Deed, what: String, start: usize, missing: String) {
+    fn tell_out_of_bounds(
+        &mut self,
+        place: Access,
+        deed: Deed,
+        what: String,
+        start: usize,
+        missing: String,
+    ) {
         let (stamp, _) = self.now(place, clock::DEVICE);
         if !self.report.is_new(FindingKind::OutOfBounds, None, stamp.pc) {
             return;
@@ -128,12 +199,23 @@ impl Detector {
             Deed { .. } => AccessKind::Read,
         };
         let second = access(place, stamp, kind, start);
-        self.report.add(Raw { kind: FindingKind::OutOfBounds, what, first: None, second, missing });
+        self.report.add(Raw {
+            kind: FindingKind::OutOfBounds,
+            what,
+            first: None,
+            second,
+            missing,
+        });
     }
 }
 
 fn access(place: Access, stamp: Stamp, kind: AccessKind, start: usize) -> RawAccess {
-    RawAccess { kind, stamp, offset: place.at.wrapping_sub(start) as i64, size: place.size }
+    RawAccess {
+        kind,
+        stamp,
+        offset: place.at.wrapping_sub(start) as i64,
+        size: place.size,
+    }
 }
 
 fn name(key: Key) -> String {
@@ -141,7 +223,10 @@ fn name(key: Key) -> String {
         Key::Argument(index) => format!("[[threadgroup({index})]]"),
         // SAFETY: a static of the library that the kernel gave the runtime; libraries stay loaded.
         Key::Variable(variable) => unsafe {
-            format!("threadgroup variable `{}`", CStr::from_ptr((*variable).name).to_string_lossy())
+            format!(
+                "threadgroup variable `{}`",
+                CStr::from_ptr((*variable).name).to_string_lossy()
+            )
         },
     }
 }

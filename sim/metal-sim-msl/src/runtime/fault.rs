@@ -64,9 +64,23 @@ fn signal_stack() {
             return; // As all threads that Rust made.
         }
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        let stack = libc::mmap(null_mut(), SIZE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let stack = libc::mmap(
+            null_mut(),
+            SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            -1,
+            0,
+        );
         if stack != libc::MAP_FAILED {
-            libc::sigaltstack(&libc::stack_t { ss_sp: stack, ss_flags: 0, ss_size: SIZE }, null_mut());
+            libc::sigaltstack(
+                &libc::stack_t {
+                    ss_sp: stack,
+                    ss_flags: 0,
+                    ss_size: SIZE,
+                },
+                null_mut(),
+            );
         }
     }
 }
@@ -78,13 +92,23 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     unsafe {
         let context = context.cast::<libc::ucontext_t>();
         let site = *program_counter(context);
-        let own = INSTALLED.get().is_some_and(|installed| installed.own.contains(&site));
+        let own = INSTALLED
+            .get()
+            .is_some_and(|installed| installed.own.contains(&site));
         if this.is_null() || own {
             return pass_on(signal, info, context.cast());
         }
-        let address = if signal == libc::SIGFPE { None } else { Some((*info).si_addr().addr()) };
-        let overflow = address.is_some_and(|at| (&(*this).stacks).place(at) == Some(Place::Guard));
-        (*this).stop(Stop::Fault { address, site, overflow });
+        let address = if signal == libc::SIGFPE {
+            None
+        } else {
+            Some((*info).si_addr().addr())
+        };
+        let overflow = address.is_some_and(|at| (*this).stacks.place(at) == Some(Place::Guard));
+        (*this).stop(Stop::Fault {
+            address,
+            site,
+            overflow,
+        });
         *program_counter(context) = fiber::resume as *const () as usize;
         *stack_pointer(context) = (*this).host.addr();
     }
@@ -93,11 +117,16 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
 /// To the handler before this one.
 unsafe fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let index = SIGNALS.iter().position(|&one| one == signal);
-    let before = INSTALLED.get().zip(index).map(|(installed, index)| &installed.before[index]);
+    let before = INSTALLED
+        .get()
+        .zip(index)
+        .map(|(installed, index)| &installed.before[index]);
     // SAFETY: what sigaction returned: a default, or a function with the signature that its flags say.
     unsafe {
         match before {
-            Some(before) if before.sa_sigaction != libc::SIG_DFL && before.sa_sigaction != libc::SIG_IGN => {
+            Some(before)
+                if before.sa_sigaction != libc::SIG_DFL && before.sa_sigaction != libc::SIG_IGN =>
+            {
                 type Full = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
                 type Short = unsafe extern "C" fn(c_int);
                 if before.sa_flags & libc::SA_SIGINFO != 0 {

@@ -84,7 +84,9 @@ unsafe extern "C" fn start() {
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 pub unsafe extern "C" fn resume() {
-    naked_asm!("pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret")
+    naked_asm!(
+        "pop r15", "pop r14", "pop r13", "pop r12", "pop rbx", "pop rbp", "ret"
+    )
 }
 
 /// Leaves the running fiber in `save` and goes on with `to`.
@@ -171,7 +173,11 @@ mod tests {
     fn a_fiber_keeps_its_place_and_its_callers_registers() {
         let mut stacks = Stacks::default();
         stacks.ensure(1).unwrap();
-        let mut pair = Pair { main: null_mut(), fiber: null_mut(), turns: 0 };
+        let mut pair = Pair {
+            main: null_mut(),
+            fiber: null_mut(),
+            turns: 0,
+        };
         let place = &raw mut pair;
         let mut sums = [0_u64; 4];
         // SAFETY: the stack outlives the fiber, which is left behind suspended.

@@ -18,7 +18,7 @@ const OS_THREADS: usize = 16;
 /// Below so many GPU threads, starting an OS thread takes longer than it saves.
 const WORTH_A_THREAD: u64 = 4096;
 
-static IDLE: Mutex<Vec<Box<Threadgroup>>> = Mutex::new(Vec::new());
+static IDLE: Mutex<Vec<Threadgroup>> = Mutex::new(Vec::new());
 
 /// A dispatch, checked and ready to run.
 pub struct Launch<'a> {
@@ -46,15 +46,28 @@ impl Launch<'_> {
     /// The call is a kernel with buffers that it may use; a kernel is trusted as much as any other code.
     pub unsafe fn run(&self, detector: Option<Box<Detector>>) -> io::Result<Ran> {
         let count = self.shape.group_count();
-        let lanes = self.shape.threads.iter().map(|&axis| u64::from(axis)).product::<u64>();
+        let lanes = self
+            .shape
+            .threads
+            .iter()
+            .map(|&axis| u64::from(axis))
+            .product::<u64>();
         let worth = (count * lanes / WORTH_A_THREAD).min(count) as usize;
-        let os_threads = if detector.is_some() { 1 } else { self.os_threads.min(worth).clamp(1, OS_THREADS) };
+        let os_threads = if detector.is_some() {
+            1
+        } else {
+            self.os_threads.min(worth).clamp(1, OS_THREADS)
+        };
 
-        let mut workers = (0..os_threads).map(|_| self.worker(lanes as usize)).collect::<io::Result<Vec<_>>>()?;
+        let mut workers = (0..os_threads)
+            .map(|_| self.worker(lanes as usize))
+            .collect::<io::Result<Vec<_>>>()?;
         for worker in &mut workers {
             worker.alone = os_threads == 1;
         }
-        workers[0].memory.begin_dispatch(self.threadgroup_memory, detector.is_some());
+        workers[0]
+            .memory
+            .begin_dispatch(self.threadgroup_memory, detector.is_some());
         workers[0].detector = detector;
         let (next, stopped) = (AtomicU64::new(0), AtomicBool::new(false));
         let (first, others) = workers.split_at_mut(1);
@@ -71,17 +84,21 @@ impl Launch<'_> {
                 .collect();
             // SAFETY: as the caller says.
             let mine = unsafe { self.work(&mut first[0], &next, &stopped) };
-            let theirs = running.into_iter().filter_map(|one| one.join().ok().flatten());
+            let theirs = running
+                .into_iter()
+                .filter_map(|one| one.join().ok().flatten());
             theirs.fold(mine, |stop, other| stop.or(Some(other)))
         });
         let detector = workers[0].detector.take();
-        IDLE.lock().unwrap_or_else(PoisonError::into_inner).append(&mut workers);
+        IDLE.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .append(&mut workers);
         Ok(Ran { stop, detector })
     }
 
-    fn worker(&self, lanes: usize) -> io::Result<Box<Threadgroup>> {
+    fn worker(&self, lanes: usize) -> io::Result<Threadgroup> {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut worker = idle.unwrap_or_else(|| Box::new(Threadgroup::new()));
+        let mut worker = idle.unwrap_or_else(Threadgroup::new);
         worker.stacks.ensure(lanes)?;
         // The detector takes the place of the threads as known.
         worker.threads.clear();
@@ -89,7 +106,12 @@ impl Launch<'_> {
         Ok(worker)
     }
 
-    unsafe fn work(&self, worker: &mut Threadgroup, next: &AtomicU64, stopped: &AtomicBool) -> Option<Stop> {
+    unsafe fn work(
+        &self,
+        worker: &mut Threadgroup,
+        next: &AtomicU64,
+        stopped: &AtomicBool,
+    ) -> Option<Stop> {
         fault::prepare();
         let count = self.shape.group_count();
         let order = Order::new(self.schedule, count);
@@ -101,7 +123,9 @@ impl Launch<'_> {
             let number = order.at(index);
             self.shape.fill(number, &mut worker.threads);
             // SAFETY: the worker is this thread's; the call is as the caller of `run` says.
-            let stop = unsafe { Threadgroup::run(ptr::from_mut(worker), self.call, self.schedule, number) };
+            let stop = unsafe {
+                Threadgroup::run(ptr::from_mut(worker), self.call, self.schedule, number)
+            };
             if stop.is_some() {
                 stopped.store(true, Ordering::Relaxed);
                 return stop;

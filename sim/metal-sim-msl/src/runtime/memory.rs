@@ -48,7 +48,14 @@ unsafe impl Send for Memory {}
 
 impl Memory {
     pub fn new() -> Self {
-        Self { arena: Box::new(Arena([POISON; ARENA])), placed: Vec::new(), gap: 0, end: 0, used: 0, blocks: [0; ARENA / GAP] }
+        Self {
+            arena: Box::new(Arena([POISON; ARENA])),
+            placed: Vec::new(),
+            gap: 0,
+            end: 0,
+            used: 0,
+            blocks: [0; ARENA / GAP],
+        }
     }
 
     /// Begins a dispatch: places arguments of these lengths, which together are within the limit.
@@ -82,7 +89,8 @@ impl Memory {
         let key = Key::Variable(variable);
         // SAFETY: as the caller says.
         let (size, align) = unsafe { ((*variable).size as usize, (*variable).align as usize) };
-        self.find(key).or_else(|| self.put(key, size, align.max(16)))
+        self.find(key)
+            .or_else(|| self.put(key, size, align.max(16)))
     }
 
     fn find(&mut self, key: Key) -> Option<*mut u8> {
@@ -125,10 +133,6 @@ impl Memory {
     pub fn placed(&self) -> &[Placed] {
         &self.placed
     }
-
-    pub fn used(&self) -> usize {
-        self.used
-    }
 }
 
 #[cfg(test)]
@@ -136,7 +140,12 @@ mod tests {
     use super::*;
 
     fn variable(size: u32) -> abi::Variable {
-        abi::Variable { name: c"v".as_ptr(), size, align: 4, line: 1 }
+        abi::Variable {
+            name: c"v".as_ptr(),
+            size,
+            align: 4,
+            line: 1,
+        }
     }
 
     #[test]
@@ -151,13 +160,16 @@ mod tests {
         unsafe {
             let first = memory.variable(&raw const a).unwrap();
             let second = memory.variable(&raw const b).unwrap();
-            assert!(first.addr() >= argument.addr() + 64 + GAP && second.addr() >= first.addr() + 100 + GAP);
+            assert!(
+                first.addr() >= argument.addr() + 64 + GAP
+                    && second.addr() >= first.addr() + 100 + GAP
+            );
             first.write(1);
             memory.begin_threadgroup();
             assert_eq!(memory.variable(&raw const a), Some(first));
             assert_eq!(first.read(), POISON);
         }
-        assert_eq!(memory.used(), 64 + 112 + 8);
+        assert_eq!(memory.used, 64 + 112 + 8);
     }
 
     #[test]

@@ -32,7 +32,11 @@ pub struct Ready {
 
 impl Ready {
     pub fn new() -> Self {
-        Self { lanes: VecDeque::new(), schedule: Schedule::Fifo, random: Random::new(0) }
+        Self {
+            lanes: VecDeque::new(),
+            schedule: Schedule::Fifo,
+            random: Random::new(0),
+        }
     }
 
     /// Begins a threadgroup. A threadgroup's order depends on the seed and on which one it is, not on who runs it.
@@ -126,7 +130,10 @@ mod tests {
         ready.release(0..4);
         let first = ready.next().unwrap();
         ready.release(8..10);
-        [first].into_iter().chain(std::iter::from_fn(|| ready.next())).collect()
+        [first]
+            .into_iter()
+            .chain(std::iter::from_fn(|| ready.next()))
+            .collect()
     }
 
     #[test]
@@ -134,14 +141,24 @@ mod tests {
         assert_eq!(order(Schedule::Fifo), [0, 1, 2, 3, 8, 9]);
         assert_eq!(order(Schedule::Reverse), [3, 2, 1, 0, 9, 8]);
         assert_eq!(order(Schedule::Lifo), [3, 9, 8, 2, 1, 0]);
-        let (one, again, other) = (order(Schedule::Random(1)), order(Schedule::Random(1)), order(Schedule::Random(2)));
+        let (one, again, other) = (
+            order(Schedule::Random(1)),
+            order(Schedule::Random(1)),
+            order(Schedule::Random(2)),
+        );
         assert_eq!(one, again);
         assert_ne!(one, other);
     }
 
     #[test]
     fn every_threadgroup_runs_once() {
-        for schedule in [Schedule::Fifo, Schedule::Reverse, Schedule::Lifo, Schedule::Random(5), Schedule::Random(6)] {
+        for schedule in [
+            Schedule::Fifo,
+            Schedule::Reverse,
+            Schedule::Lifo,
+            Schedule::Random(5),
+            Schedule::Random(6),
+        ] {
             for count in [1, 2, 3, 30, 1155] {
                 let order = Order::new(schedule, count);
                 let mut seen: Vec<u64> = (0..count).map(|index| order.at(index)).collect();

@@ -24,24 +24,42 @@ impl Shape {
             Grid::Threadgroups { groups, threads } => {
                 let mut grid = [0; 3];
                 for axis in 0..3 {
-                    grid[axis] = groups[axis]
-                        .checked_mul(threads[axis])
-                        .ok_or_else(|| format!("{groups:?} threadgroups of {threads:?} threads are too many to number"))?;
+                    grid[axis] = groups[axis].checked_mul(threads[axis]).ok_or_else(|| {
+                        format!(
+                            "{groups:?} threadgroups of {threads:?} threads are too many to number"
+                        )
+                    })?;
                 }
                 (groups, threads, grid)
             }
             Grid::Threads { grid, threads } => {
-                let group = |axis: usize| if threads[axis] == 0 { 0 } else { grid[axis].div_ceil(threads[axis]) };
+                let group = |axis: usize| {
+                    if threads[axis] == 0 {
+                        0
+                    } else {
+                        grid[axis].div_ceil(threads[axis])
+                    }
+                };
                 ([group(0), group(1), group(2)], threads, grid)
             }
         };
         if threads.contains(&0) {
-            return Err(format!("a threadgroup of {threads:?} threads has none; each number is at least 1"));
+            return Err(format!(
+                "a threadgroup of {threads:?} threads has none; each number is at least 1"
+            ));
         }
-        let shape = Self { groups, threads, grid };
-        let count = groups.iter().try_fold(1_u64, |count, &axis| count.checked_mul(u64::from(axis)));
+        let shape = Self {
+            groups,
+            threads,
+            grid,
+        };
+        let count = groups
+            .iter()
+            .try_fold(1_u64, |count, &axis| count.checked_mul(u64::from(axis)));
         if count.is_none_or(|count| count > GROUPS) {
-            return Err(format!("{groups:?} threadgroups are too many; split the dispatch"));
+            return Err(format!(
+                "{groups:?} threadgroups are too many; split the dispatch"
+            ));
         }
         Ok(shape)
     }
@@ -57,7 +75,8 @@ impl Shape {
 
     /// Threads of a threadgroup: fewer at the edges.
     pub fn size(&self, group: [u32; 3]) -> [u32; 3] {
-        [0, 1, 2].map(|axis| self.threads[axis].min(self.grid[axis] - group[axis] * self.threads[axis]))
+        [0, 1, 2]
+            .map(|axis| self.threads[axis].min(self.grid[axis] - group[axis] * self.threads[axis]))
     }
 
     /// Replaces `threads` by those of a threadgroup.
@@ -69,7 +88,8 @@ impl Shape {
         threads.extend((0..count).map(|index| {
             let place = position(index.into(), size);
             Thread {
-                thread_position_in_grid: [0, 1, 2].map(|axis| group[axis] * self.threads[axis] + place[axis]),
+                thread_position_in_grid: [0, 1, 2]
+                    .map(|axis| group[axis] * self.threads[axis] + place[axis]),
                 thread_position_in_threadgroup: place,
                 threadgroup_position_in_grid: group,
                 threads_per_threadgroup: size,
@@ -102,7 +122,11 @@ mod tests {
 
     #[test]
     fn edges_are_smaller() {
-        let shape = Shape::new(Grid::Threads { grid: [10, 3, 1], threads: [4, 2, 1] }).unwrap();
+        let shape = Shape::new(Grid::Threads {
+            grid: [10, 3, 1],
+            threads: [4, 2, 1],
+        })
+        .unwrap();
         assert_eq!((shape.groups, shape.group_count()), ([3, 2, 1], 6));
         assert_eq!(shape.size([0, 0, 0]), [4, 2, 1]);
         assert_eq!(shape.size([2, 1, 0]), [2, 1, 1]);
@@ -111,11 +135,33 @@ mod tests {
 
     #[test]
     fn bad_grids_are_refused() {
-        assert!(Shape::new(Grid::Threads { grid: [1, 1, 1], threads: [1, 0, 1] }).is_err());
+        assert!(
+            Shape::new(Grid::Threads {
+                grid: [1, 1, 1],
+                threads: [1, 0, 1]
+            })
+            .is_err()
+        );
         let many = [1 << 20, 1 << 20, 1];
-        assert!(Shape::new(Grid::Threadgroups { groups: many, threads: [1, 1, 1] }).is_err());
-        assert!(Shape::new(Grid::Threadgroups { groups: [1 << 31, 1, 1], threads: [2, 1, 1] }).is_err());
-        let none = Shape::new(Grid::Threadgroups { groups: [0, 1, 1], threads: [2, 1, 1] }).unwrap();
+        assert!(
+            Shape::new(Grid::Threadgroups {
+                groups: many,
+                threads: [1, 1, 1]
+            })
+            .is_err()
+        );
+        assert!(
+            Shape::new(Grid::Threadgroups {
+                groups: [1 << 31, 1, 1],
+                threads: [2, 1, 1]
+            })
+            .is_err()
+        );
+        let none = Shape::new(Grid::Threadgroups {
+            groups: [0, 1, 1],
+            threads: [2, 1, 1],
+        })
+        .unwrap();
         assert_eq!(none.group_count(), 0);
     }
 }

@@ -29,7 +29,12 @@ impl Simdgroup {
     pub fn new(index: u32, threads: u32) -> Self {
         let first = index * SIMD;
         let all = u32::MAX >> (SIMD - (threads - first).min(SIMD));
-        Self { first, all, live: all, ..Self::default() }
+        Self {
+            first,
+            all,
+            live: all,
+            ..Self::default()
+        }
     }
 
     pub(super) fn leave(&mut self, lane: u32) {
@@ -100,12 +105,18 @@ impl Threadgroup {
         let members = members & (simdgroup.simd | simdgroup.quad);
         let place = |lane: u32| {
             let waiting = &self.lanes[(simdgroup.first + lane) as usize];
-            (Reverse(waiting.depth), waiting.site, simdgroup.simd >> lane & 1)
+            (
+                Reverse(waiting.depth),
+                waiting.site,
+                simdgroup.simd >> lane & 1,
+            )
         };
         let Some(first) = lanes(members).map(place).min() else {
             return 0;
         };
-        lanes(members).filter(|&lane| place(lane) == first).fold(0, |met, lane| met | 1 << lane)
+        lanes(members)
+            .filter(|&lane| place(lane) == first)
+            .fold(0, |met, lane| met | 1 << lane)
     }
 
     /// `met` exchange their values and go on; the rest of `members` waits elsewhere.
@@ -115,7 +126,11 @@ impl Threadgroup {
         simdgroup.quad &= !met;
         let first = simdgroup.first;
         // A quad has its values at lanes 0 to 3 of what it receives.
-        let base = if width == QUAD { met.trailing_zeros() / QUAD * QUAD } else { 0 };
+        let base = if width == QUAD {
+            met.trailing_zeros() / QUAD * QUAD
+        } else {
+            0
+        };
         // Those who met are at the same place, so the size is the same.
         let size = self.lanes[(first + met.trailing_zeros()) as usize].size;
         self.values.clear();
@@ -144,7 +159,9 @@ impl Threadgroup {
             detector.pass_barrier(&self.lanes, &self.simdgroups);
         }
         self.at_barrier = 0;
-        let Self { simdgroups, ready, .. } = self;
+        let Self {
+            simdgroups, ready, ..
+        } = self;
         let waiting = simdgroups.iter().flat_map(|simdgroup| {
             let first = simdgroup.first;
             lanes(simdgroup.barrier).map(move |lane| first + lane)

@@ -38,7 +38,10 @@ impl Stacks {
 
     /// Whether an address is in one of the stacks or in the guard of one.
     pub fn place(&self, address: usize) -> Option<Place> {
-        let chunk = self.chunks.iter().find(|chunk| (chunk.addr()..chunk.addr() + CHUNK * SIZE).contains(&address))?;
+        let chunk = self
+            .chunks
+            .iter()
+            .find(|chunk| (chunk.addr()..chunk.addr() + CHUNK * SIZE).contains(&address))?;
         let guard = (address - chunk.addr()) % SIZE < GUARD;
         Some(if guard { Place::Guard } else { Place::Stack })
     }
@@ -54,7 +57,14 @@ fn map() -> io::Result<*mut u8> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping, at a place of the system's choice.
     unsafe {
-        let chunk = libc::mmap(ptr::null_mut(), CHUNK * SIZE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        let chunk = libc::mmap(
+            ptr::null_mut(),
+            CHUNK * SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            -1,
+            0,
+        );
         if chunk == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -91,8 +101,15 @@ mod tests {
         for (index, top) in tops.iter().enumerate() {
             assert_eq!(top % 16, 0);
             assert_eq!(stacks.place(top - 1), Some(Place::Stack));
-            assert_eq!(stacks.place(top - SIZE + GUARD + 8192), Some(Place::Stack), "{index}");
-            assert_eq!(stacks.place(top + 64 + index % COLOURS * COLOUR - SIZE), Some(Place::Guard));
+            assert_eq!(
+                stacks.place(top - SIZE + GUARD + 8192),
+                Some(Place::Stack),
+                "{index}"
+            );
+            assert_eq!(
+                stacks.place(top + 64 + index % COLOURS * COLOUR - SIZE),
+                Some(Place::Guard)
+            );
         }
         assert_eq!(stacks.place(8), None);
     }

@@ -25,10 +25,11 @@ pub static RUNTIME: Runtime = Runtime {
     fence,
 };
 
-/// Atomic operations after which a lane lets others run: it may be waiting for one of them.
-const SPINS: u32 = 256;
-/// After this many with nobody left to run, nobody will ever change what it waits for.
-const FOREVER: u32 = 1 << 26;
+/// A repeated read is more likely to be a wait than a repeated change. After 2^32 by this weight with nothing else
+/// happening, nobody will ever change what the lanes wait for.
+const READ_WEIGHT: u32 = 256;
+/// After so much, a lane lets others run: it may be waiting for one of them.
+const SPINS: u32 = 64 * READ_WEIGHT;
 
 unsafe extern "C" fn self_thread() -> *const Thread {
     let this = current();
@@ -38,7 +39,12 @@ unsafe extern "C" fn self_thread() -> *const Thread {
 
 #[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
-unsafe extern "C" fn exchange(value: *const c_void, size: u32, all: *mut c_void, width: u32) -> u32 {
+unsafe extern "C" fn exchange(
+    value: *const c_void,
+    size: u32,
+    all: *mut c_void,
+    width: u32,
+) -> u32 {
     naked_asm!("mov r8, [rsp]", "mov r9, rsp", "jmp {}", sym exchange_at)
 }
 
@@ -56,7 +62,12 @@ unsafe extern "C" fn threadgroup_barrier(flags: u32) {
 
 #[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
-unsafe extern "C" fn exchange(value: *const c_void, size: u32, all: *mut c_void, width: u32) -> u32 {
+unsafe extern "C" fn exchange(
+    value: *const c_void,
+    size: u32,
+    all: *mut c_void,
+    width: u32,
+) -> u32 {
     naked_asm!("mov x4, x30", "mov x5, sp", "b {}", sym exchange_at)
 }
 
@@ -86,7 +97,8 @@ unsafe extern "C" fn exchange_at(
         let me = (*this).running as usize;
         (*this).arrive(site, stack_pointer, 0);
         let give = |lane: &mut threadgroup::Lane| {
-            (lane.value, lane.all, lane.size) = (value.cast(), all.cast(), (size as usize).min(abi::EXCHANGE));
+            (lane.value, lane.all, lane.size) =
+                (value.cast(), all.cast(), (size as usize).min(abi::EXCHANGE));
         };
         (*this).arrive_simd(give, width);
         threadgroup::suspend(this);
@@ -100,7 +112,9 @@ unsafe extern "C" fn simdgroup_barrier_at(flags: u32, site: usize, stack_pointer
     unsafe {
         // Its address tells a barrier from an exchange.
         (*this).arrive(site, stack_pointer, flags | BARRIER);
-        let nothing = |lane: &mut threadgroup::Lane| (lane.value, lane.all, lane.size) = (null(), null_mut(), 0);
+        let nothing = |lane: &mut threadgroup::Lane| {
+            (lane.value, lane.all, lane.size) = (null(), null_mut(), 0)
+        };
         (*this).arrive_simd(nothing, abi::SIMD);
         threadgroup::suspend(this);
     }
@@ -143,39 +157,73 @@ unsafe extern "C" fn threadgroup_argument(index: u32) -> *mut c_void {
 
 unsafe extern "C" fn access(at: *const c_void, size: u64, kind: u32, pc: *const c_void) {
     let this = current();
-    // Constants are derived, and tables are read, before any thread runs.
     if this.is_null() {
-        return;
+        return; // The library's own functions are checked like kernels.
     }
     // SAFETY: called by a kernel; the detector is the threadgroup's own.
     unsafe {
-        let Threadgroup { detector: Some(detector), memory, stacks, running, .. } = &mut *this else {
+        let Threadgroup {
+            detector: Some(detector),
+            memory,
+            stacks,
+            running,
+            ..
+        } = &mut *this
+        else {
             return;
         };
-        let access = Access { at: at.addr(), size: size as usize, kind, pc: pc.addr(), lane: *running };
+        let access = Access {
+            at: at.addr(),
+            size: size as usize,
+            kind,
+            pc: pc.addr(),
+            lane: *running,
+        };
         if !detector.access(access, memory, stacks) {
             stop(this, Stop::Findings);
         }
     }
 }
 
-unsafe extern "C" fn atomic(at: *const c_void, size: u32, kind: u32, order: u32, pc: *const c_void) {
+unsafe extern "C" fn atomic(
+    at: *const c_void,
+    size: u32,
+    kind: u32,
+    order: u32,
+    pc: *const c_void,
+) {
     let this = current();
+    if this.is_null() {
+        return;
+    }
     // SAFETY: called by a kernel, on the fiber of the running lane.
     unsafe {
         let me = (*this).running;
-        if let Threadgroup { detector: Some(detector), memory, stacks, .. } = &mut *this {
-            let access = Access { at: at.addr(), size: size as usize, kind, pc: pc.addr(), lane: me };
+        let weight = if kind == abi::READ { READ_WEIGHT } else { 1 };
+        let spins = (*this).spin(at.addr(), weight);
+        if spins == u32::MAX && (*this).alone {
+            stop(this, Stop::Spinning { site: pc.addr() });
+        }
+        if spins % SPINS >= SPINS - weight && (*this).ready.step_back(me) {
+            threadgroup::suspend(this);
+        }
+        // Last: what the detector is told here, the kernel does next, and nobody else comes in between.
+        if let Threadgroup {
+            detector: Some(detector),
+            memory,
+            stacks,
+            ..
+        } = &mut *this
+        {
+            let access = Access {
+                at: at.addr(),
+                size: size as usize,
+                kind,
+                pc: pc.addr(),
+                lane: me,
+            };
             if !detector.atomic(access, order, memory, stacks) {
                 stop(this, Stop::Findings);
-            }
-        }
-        let spins = (*this).spin(at.addr());
-        if spins % SPINS == SPINS - 1 {
-            if (*this).ready.step_back(me) {
-                threadgroup::suspend(this);
-            } else if (*this).alone && spins >= FOREVER {
-                stop(this, Stop::Spinning { site: pc.addr() });
             }
         }
     }
@@ -185,7 +233,12 @@ unsafe extern "C" fn fence(_: u32, order: u32, _: *const c_void) {
     let this = current();
     // SAFETY: called by a kernel.
     unsafe {
-        if let Threadgroup { detector: Some(detector), running, .. } = &mut *this {
+        if let Threadgroup {
+            detector: Some(detector),
+            running,
+            ..
+        } = &mut *this
+        {
             detector.fence(order, *running);
         }
     }

@@ -72,7 +72,11 @@ pub enum Stop {
     /// A threadgroup argument that has no length.
     Argument { index: u32 },
     /// The kernel accessed memory that is not there, or divided by zero.
-    Fault { address: Option<usize>, site: usize, overflow: bool },
+    Fault {
+        address: Option<usize>,
+        site: usize,
+        overflow: bool,
+    },
 }
 
 /// Who goes on: the OS thread, a lane that waited, or one that did not run yet.
@@ -145,7 +149,12 @@ impl Threadgroup {
     ///
     /// # Safety
     /// `this` is not in use by anyone else and has stacks for its threads, and `call` is a kernel with the buffers it may be called with.
-    pub unsafe fn run(this: *mut Self, call: Call, schedule: Schedule, number: u64) -> Option<Stop> {
+    pub unsafe fn run(
+        this: *mut Self,
+        call: Call,
+        schedule: Schedule,
+        number: u64,
+    ) -> Option<Stop> {
         // SAFETY: exclusive, as the caller says; no reference is held across the switch.
         unsafe {
             (*this).begin(call, schedule, number);
@@ -163,7 +172,8 @@ impl Threadgroup {
         self.lanes.clear();
         self.lanes.resize(count as usize, Lane::NEW);
         self.simdgroups.clear();
-        self.simdgroups.extend((0..count.div_ceil(abi::SIMD)).map(|index| Simdgroup::new(index, count)));
+        self.simdgroups
+            .extend((0..count.div_ceil(abi::SIMD)).map(|index| Simdgroup::new(index, count)));
         self.memory.begin_threadgroup();
         self.call = Some(call);
         self.stop = None;
@@ -185,7 +195,11 @@ impl Threadgroup {
         };
         self.running = lane;
         let lane = &self.lanes[lane as usize];
-        if lane.stack.is_some() { Next::Lane(lane.saved) } else { Next::New }
+        if lane.stack.is_some() {
+            Next::Lane(lane.saved)
+        } else {
+            Next::New
+        }
     }
 
     /// Where that is, from a stack that stays in use: a new lane gets one of its own.
@@ -220,14 +234,21 @@ impl Threadgroup {
     /// The number of bytes between the top of the running lane's stack and `stack_pointer`.
     fn depth(&self, stack_pointer: usize) -> usize {
         let stack = self.lanes[self.running as usize].stack.unwrap_or_default();
-        self.stacks.top(stack as usize).addr().wrapping_sub(stack_pointer)
+        self.stacks
+            .top(stack as usize)
+            .addr()
+            .wrapping_sub(stack_pointer)
     }
 
-    /// The running lane makes an atomic operation. How many went before it in which every lane only repeated itself:
-    /// many of them are lanes that wait for each other.
-    pub(super) fn spin(&mut self, at: usize) -> u32 {
+    /// The running lane makes an atomic operation. Many in which every lane only repeats itself are lanes that wait for
+    /// each other; those that only read weigh more.
+    pub(super) fn spin(&mut self, at: usize, weight: u32) -> u32 {
         let lane = &mut self.lanes[self.running as usize];
-        self.spins = if lane.spins_at == at { self.spins.saturating_add(1) } else { 0 };
+        self.spins = if lane.spins_at == at {
+            self.spins.saturating_add(weight)
+        } else {
+            0
+        };
         lane.spins_at = at;
         self.spins
     }

@@ -65,11 +65,8 @@ fn base_of(function: *const c_void) -> usize {
         dli_saddr: ptr::null_mut(),
     };
     // SAFETY: `info` is written by the call, which only looks the address up.
-    assert_ne!(
-        unsafe { libc::dladdr(function, &mut info) },
-        0,
-        "the function is in a library"
-    );
+    let found = unsafe { libc::dladdr(function, &mut info) };
+    assert_ne!(found, 0, "the function is in a library");
     info.dli_fbase as usize
 }
 

@@ -20,14 +20,14 @@ mod types;
 mod vectors;
 
 /// Different numbers, the same in every run (xorshift64*).
-pub struct Numbers(u64);
+struct Numbers(u64);
 
 impl Numbers {
-    pub fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn bits(&mut self) -> u64 {
+    fn bits(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -35,7 +35,7 @@ impl Numbers {
     }
 
     /// Between two numbers.
-    pub fn between(&mut self, low: f32, high: f32) -> f32 {
+    fn between(&mut self, low: f32, high: f32) -> f32 {
         low + (self.bits() >> 40) as f32 / (1 << 24) as f32 * (high - low)
     }
 }

@@ -53,6 +53,10 @@ extern "C" void agree(const float* x, int* y, int n) {
     float4 whole, cosine;
     float4 part = modf(v, whole), sine = sincos(v, cosine);
     check(all(part + whole == v) && all(cosine == cos(v)) && all(sine == sin(v)));
+    // The inner names of Apple's headers.
+    check(__metal_exp(a, __METAL_FAST_MATH__) == exp(a) && __metal_fma(a, a, a) == fma(a, a, a) && __metal_pow(4.0f, a, __METAL_PRECISE_MATH__) == pow(4.0f, a));
+    int exponent;
+    check(__metal_ldexp(__metal_frexp(a, &exponent), exponent, __METAL_MAYBE_FAST_MATH__) == a);
     y[i] = bits;
   }
 }

@@ -132,6 +132,8 @@ fn matrices_are_made_of_columns_numbers_or_each_other() {
   put(float2x3(float3(1, 2, 3), float3(4, 5, 6)));
   put(float2x3(1, 2, 3, 4, 5, 6));
   put(float2x3(half2x3(7)));
+  float2x3 columns = {{1, 2, 3}, {4, 5, 6}}, all = {1, 2, 3, 4, 5, 6};
+  put(columns), put(all);
   float2x2 m(1, 2, 3, 4);
   m *= m;
   *out++ = m[0][0], *out++ = m[0][1], *out++ = m[1].x, *out++ = m[1].y;
@@ -140,10 +142,11 @@ fn matrices_are_made_of_columns_numbers_or_each_other() {
   *out++ = h[1][1], *out++ = float2x2(h) == m * 2;
 }",
     );
-    let got: Vec<f32> = library.map("made", &[0; 24]);
+    let got: Vec<f32> = library.map("made", &[0; 36]);
     let mut expected = vec![
         1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 0.0, 0.0, 0.0, 7.0, 0.0,
     ];
+    expected.extend_from_within(..12);
     expected.extend([7.0, 10.0, 15.0, 22.0, 44.0, 1.0]);
     assert_eq!(got, expected);
 }

@@ -31,6 +31,9 @@ extern "C" void types(const uint* in, uint* out, int) {
   check(all(simd_sum(int3(lane, 1, 2)) == int3(496, 32, 64)) && all(simd_max(half2(lane, 31 - lane)) == half2(31, 31)));
   check(simd_shuffle_and_fill_up(ulong4(lane), ulong4(lane + 100), 16, 16).w == lane + 100);
   check(all(quad_sum(float2(lane % 4, 1)) == float2(6, 4)));
+  check(__metal_simd_sum(1.0f) == 32 && __metal_simd_shuffle_xor(lane, 5) == other && __metal_simd_xor(float(lane < 2)) == 0);
+  check(__metal_get_thread_index_in_simdgroup(ushort()) == lane && __metal_get_simdgroup_size(ushort()) == 32);
+  check(__metal_simd_shuffle_and_fill_down(lane, 99u, 31, __metal_get_simdgroup_size(ushort())) == (lane == 0 ? 31 : 99));
   out[0] = bits;
 }
 

@@ -27,7 +27,9 @@ impl Asked {
 /// How many of how many.
 #[derive(Clone, Copy, Default)]
 pub struct Score {
+    /// As they should be.
     pub good: usize,
+    /// Of so many.
     pub all: usize,
 }
 

@@ -1,0 +1,232 @@
+//! Each class of bug: the wrong kernel is caught under every schedule, at its lines; its correct twin is silent.
+
+mod support;
+
+use metal_sim_msl::dispatch::{Dispatch, Grid};
+use metal_sim_msl::finding::{AccessKind, Finding, FindingKind};
+use metal_sim_msl::library::Checks;
+use metal_sim_msl::pipeline::Constants;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use support::{SCHEDULES, binding, groups, source};
+
+const FILE: &str = "races.cpp";
+
+fn library() -> &'static PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| support::compile(FILE, true))
+}
+
+/// Lines marked with a role of a kernel, by comment.
+fn marked(kernel: &str, role: &str) -> Vec<u32> {
+    let text = fs::read_to_string(source(FILE)).unwrap();
+    let mark = format!("// {kernel}:");
+    let is_it = |line: &str| {
+        line.split_once(&mark)
+            .is_some_and(|(_, roles)| roles.contains(role))
+    };
+    (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| is_it(line))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+/// Runs every schedule.
+fn findings(kernel: &str, grid: Grid, strict_flags: bool) -> Vec<Vec<Finding>> {
+    let checks = Checks {
+        races: true,
+        strict_flags,
+    };
+    let pipeline = support::pipeline(library(), FILE, kernel, checks, &Constants::default());
+    let run = |schedule| {
+        let (mut out, mut input) = ([0; 512], [3; 64]);
+        let buffers = [binding(&mut out, "result"), binding(&mut input, "")];
+        let dispatch = Dispatch {
+            grid,
+            buffers: &buffers,
+            threadgroup_memory: &[],
+            schedule,
+            threads: 4,
+        };
+        pipeline.dispatch(&dispatch).unwrap().findings
+    };
+    SCHEDULES.map(run).into()
+}
+
+/// The wrong kernel has one finding, of this kind at the marked lines; the right one has none.
+fn pair(name: &str, kind: FindingKind, grid: Grid) -> Finding {
+    let wrong = format!("{name}_wrong");
+    let mut any = None;
+    for findings in findings(&wrong, grid, false) {
+        let [finding] = &findings[..] else {
+            panic!("{wrong}: {findings:#?}")
+        };
+        assert_eq!((finding.kind, &finding.kernel), (kind, &wrong), "{finding}");
+        let mut lines = vec![finding.second.place.line];
+        lines.extend(finding.first.as_ref().map(|access| access.place.line));
+        let mut expected = marked(&wrong, "second");
+        if finding.first.is_some() {
+            expected.extend(marked(&wrong, "first"));
+        }
+        lines.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(lines, expected, "{finding}");
+        assert_eq!(finding.second.place.file, FILE);
+        any = Some(finding.clone());
+    }
+    silent(&format!("{name}_right"), grid);
+    any.unwrap()
+}
+
+fn silent(kernel: &str, grid: Grid) {
+    for findings in findings(kernel, grid, false) {
+        assert!(findings.is_empty(), "{kernel}: {}", findings[0]);
+    }
+}
+
+#[test]
+fn a_missing_barrier() {
+    let finding = pair("neighbour", FindingKind::Race, groups(1, 128));
+    assert_eq!(finding.what, "threadgroup variable `cells`");
+    pair("rounds", FindingKind::Race, groups(1, 64));
+    pair("late", FindingKind::Race, groups(1, 64));
+}
+
+#[test]
+fn a_race_between_simdgroups_says_which_barrier_is_missing() {
+    let finding = pair("across", FindingKind::Race, groups(1, 64));
+    assert!(
+        finding
+            .missing
+            .contains("no threadgroup_barrier between them"),
+        "{finding}"
+    );
+    let first = finding.first.unwrap();
+    assert_eq!(first.thread.simdgroup, 1 - finding.second.thread.simdgroup);
+    assert_eq!((first.offset, first.size), (finding.second.offset, 4));
+}
+
+#[test]
+fn lanes_of_a_simdgroup_do_not_run_in_step() {
+    let finding = pair("step", FindingKind::Race, groups(1, 64));
+    assert!(
+        finding.missing.contains("no simdgroup_barrier"),
+        "{finding}"
+    );
+    pair("quad", FindingKind::Race, groups(1, 64));
+}
+
+#[test]
+fn threadgroups_are_not_ordered() {
+    let finding = pair("groups", FindingKind::Race, groups(3, 32));
+    assert_eq!(finding.what, "buffer 0 `out` (result)");
+    assert_eq!(
+        (finding.second.offset, finding.second.kind),
+        (4, AccessKind::Write)
+    );
+    assert_ne!(
+        finding.first.unwrap().thread.threadgroup,
+        finding.second.thread.threadgroup
+    );
+    pair("readers", FindingKind::Race, groups(4, 32));
+}
+
+#[test]
+fn races_are_exact_to_the_byte() {
+    let finding = pair("bytes", FindingKind::Race, groups(1, 32));
+    let sizes = [finding.first.unwrap().size, finding.second.size];
+    assert!(sizes == [1, 4] || sizes == [4, 1]);
+}
+
+#[test]
+fn atomics_race_with_plain_accesses_alone() {
+    let finding = pair("counter", FindingKind::Race, groups(1, 64));
+    assert!(
+        finding.missing.contains("only one of them is atomic"),
+        "{finding}"
+    );
+}
+
+#[test]
+fn release_and_acquire_order() {
+    pair("message", FindingKind::Race, groups(1, 64));
+    pair("fence", FindingKind::Race, groups(2, 32));
+}
+
+#[test]
+fn accesses_out_of_bounds() {
+    let finding = pair("end", FindingKind::OutOfBounds, groups(1, 64));
+    assert_eq!(
+        (&finding.what[..], finding.second.offset),
+        ("buffer 1 `in`", 256)
+    );
+    assert_eq!(finding.missing, "the buffer has 256 bytes");
+    let finding = pair("store", FindingKind::OutOfBounds, groups(1, 64));
+    assert_eq!(finding.second.kind, AccessKind::Write);
+    let finding = pair("overrun", FindingKind::OutOfBounds, groups(1, 64));
+    assert_eq!(
+        (&finding.what[..], finding.second.offset),
+        ("threadgroup variable `small`", 256)
+    );
+}
+
+#[test]
+fn threadgroup_memory_that_nobody_wrote() {
+    let finding = pair("unwritten", FindingKind::Uninitialised, groups(2, 64));
+    assert!(finding.second.offset >= 128, "{finding}");
+}
+
+#[test]
+fn barriers_and_simd_operations_that_not_all_come_to() {
+    let finding = pair("skipped", FindingKind::DivergentBarrier, groups(1, 64));
+    assert!(finding.missing.starts_with("40 of 64 threads"), "{finding}");
+    pair("branches", FindingKind::DivergentBarrier, groups(1, 64));
+    let finding = pair("half", FindingKind::DivergentSimd, groups(1, 64));
+    assert!(
+        finding.missing.starts_with("lanes 16-31 of the simdgroup"),
+        "{finding}"
+    );
+}
+
+#[test]
+fn strict_mode_wants_the_flags() {
+    let grid = groups(1, 64);
+    silent("flags_wrong", grid);
+    for findings in findings("flags_wrong", grid, true) {
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        assert!(
+            findings[0].missing.contains("with mem_flags::mem_device"),
+            "{}",
+            findings[0]
+        );
+    }
+    for findings in findings("flags_right", grid, true) {
+        assert!(findings.is_empty(), "{}", findings[0]);
+    }
+}
+
+#[test]
+fn a_finding_reads_at_once() {
+    let kernel = "neighbour_wrong";
+    let finding = &findings(kernel, groups(1, 64), false)[0][0];
+    let (first, second) = (marked(kernel, "first")[0], marked(kernel, "second")[0]);
+    let expected = format!(
+        "{FILE}:{second}: race in kernel `{kernel}`, threadgroup variable `cells`\n  \
+         {FILE}:{first}: thread (1,0,0) of threadgroup (0,0,0), simdgroup 0 lane 1"
+    );
+    // Under fifo, thread 0 reads the cell of thread 1 before that wrote it: the write is the second.
+    let text = finding.to_string();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert!(
+        text.contains(" writes 4 bytes at offset 4") && text.contains(" reads 4 bytes at offset 4"),
+        "{text}\n{expected}"
+    );
+    assert!(text.starts_with(&format!(
+        "{FILE}:{first}: race in kernel `{kernel}`, threadgroup variable `cells`\n"
+    )));
+    assert!(text.contains(&format!(
+        "\n  {FILE}:{second}: thread (0,0,0) of threadgroup (0,0,0), simdgroup 0 lane 0 reads"
+    )));
+}

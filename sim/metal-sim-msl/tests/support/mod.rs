@@ -1,0 +1,107 @@
+//! Compiles kernels that tests write by hand against the contract, and runs them.
+
+use metal_sim_msl::dispatch::{Binding, Dispatch, Grid, Outcome, Schedule};
+use metal_sim_msl::error::Error;
+use metal_sim_msl::library::Checks;
+use metal_sim_msl::pipeline::{Code, Constants, Pipeline};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub const SCHEDULES: [Schedule; 6] = [
+    Schedule::Fifo,
+    Schedule::Reverse,
+    Schedule::Lifo,
+    Schedule::Random(1),
+    Schedule::Random(2),
+    Schedule::Random(3),
+];
+
+pub fn source(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/runtime")
+        .join(file)
+}
+
+/// Compiles a file of kernels, with the detector's callbacks or without.
+pub fn compile(file: &str, checked: bool) -> PathBuf {
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{file}-{checked}-{}.so", std::process::id()));
+    let mut compiler =
+        Command::new(std::env::var("METAL_SIM_CLANG").unwrap_or("clang++-19".into()));
+    compiler.args([
+        "-std=c++17",
+        "-fPIC",
+        "-shared",
+        "-O1",
+        "-g1",
+        "-nostdlib",
+        "-fno-strict-aliasing",
+        "-Werror",
+    ]);
+    // A barrier at the end of a branch returns into the branch, and not to who called the kernel.
+    compiler.arg("-fno-optimize-sibling-calls");
+    if checked {
+        compiler.args(["-fsanitize=thread", "-mllvm", "-tsan-instrument-atomics=0"]);
+        compiler.args(["-mllvm", "-tsan-instrument-func-entry-exit=0"]);
+    }
+    let done = compiler.arg(source(file)).arg("-o").arg(&library).status();
+    assert!(
+        done.is_ok_and(|status| status.success()),
+        "{file} does not compile; apt-get install clang-19"
+    );
+    library
+}
+
+pub fn pipeline(
+    library: &Path,
+    file: &str,
+    kernel: &str,
+    checks: Checks,
+    constants: &Constants,
+) -> Pipeline {
+    // What stands in for the prelude here.
+    let prelude = &source("kernel.h");
+    let code = Code {
+        path: library,
+        kernel,
+        source: file,
+        prelude,
+        arguments: vec![],
+        checks,
+    };
+    Pipeline::open(code, constants).unwrap()
+}
+
+/// Words that a kernel may use.
+pub fn binding(words: &mut [u32], label: &str) -> Option<Binding> {
+    Some(Binding {
+        address: words.as_mut_ptr().cast(),
+        length: size_of_val(words),
+        label: label.into(),
+    })
+}
+
+pub fn groups(groups: u32, threads: u32) -> Grid {
+    Grid::Threadgroups {
+        groups: [groups, 1, 1],
+        threads: [threads, 1, 1],
+    }
+}
+
+/// Runs a kernel on buffers of words.
+#[allow(dead_code, reason = "not every test needs it")]
+pub fn run(
+    pipeline: &Pipeline,
+    grid: Grid,
+    schedule: Schedule,
+    buffers: &mut [&mut [u32]],
+) -> Result<Outcome, Error> {
+    let buffers: Vec<_> = buffers.iter_mut().map(|words| binding(words, "")).collect();
+    pipeline.dispatch(&Dispatch {
+        grid,
+        buffers: &buffers,
+        threadgroup_memory: &[],
+        schedule,
+        threads: 1,
+    })
+}

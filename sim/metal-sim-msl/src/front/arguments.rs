@@ -48,7 +48,14 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn arguments(&self, open: usize) -> Result<Vec<Argument>, Error> {
         let mut arguments = Vec::new();
-        for tokens in self.split(open) {
+        let close = self.source.partner(open);
+        let nothing = close == open + 2 && self.source.is(open + 1, "void");
+        let parameters = if nothing {
+            Vec::new()
+        } else {
+            self.source.split(open + 1..close)
+        };
+        for tokens in parameters {
             arguments.push(self.argument(tokens)?);
         }
         assign(&mut arguments);
@@ -64,27 +71,6 @@ impl Reader<'_> {
             all.push(argument);
         }
         Ok(all)
-    }
-
-    /// The parameters of a function, apart.
-    fn split(&self, open: usize) -> Vec<Range<usize>> {
-        let s = self.source;
-        let close = s.partner(open);
-        let (mut first, mut at) = (open + 1, open + 1);
-        let mut all = Vec::new();
-        while at < close {
-            if s.is(at, ",") {
-                all.push(first..at);
-                first = at + 1;
-            }
-            at = s.angle(at).unwrap_or(at);
-            at = s.after(at);
-        }
-        let void = close == first + 1 && s.is(first, "void");
-        if first < close && !void {
-            all.push(first..close);
-        }
-        all
     }
 
     /// An argument and its first token; [`u32::MAX`] for an index to be assigned.

@@ -199,7 +199,11 @@ impl Finder<'_> {
                 } else {
                     format!("{path}::")
                 };
-                format!("{path}msl_max_threads_{}{arguments}", own.trim())
+                format!(
+                    "{path}msl_max_threads_{}_{}{arguments}",
+                    own.trim(),
+                    definition.item
+                )
             }
             None => "0".to_string(),
         };
@@ -270,17 +274,31 @@ impl Finder<'_> {
         };
         let deduced = !s.is(end - 1, ">");
         let scope = &self.outline.scopes[item.scope].path;
+        let given = (!deduced).then(|| {
+            let open = (word + 1..end).find(|&t| s.angle(t) == Some(end - 1));
+            open.map_or(0, |open| s.split(open + 1..end - 1).len())
+        });
         let candidates: Vec<&Definition> = found
             .definitions
             .iter()
-            .filter(|d| d.name == s.text(word))
+            .filter(|d| d.name == s.text(word) && self.takes(d, given))
             .collect();
         // The one of the innermost namespace around, if several have the name.
-        let near = |d: &&&Definition| {
+        let near = |d: &Definition| {
             let path = &self.outline.scopes[self.outline.items[d.item].scope].path;
             path.iter().zip(scope).take_while(|(a, b)| a == b).count()
         };
-        let Some(definition) = candidates.iter().max_by_key(near) else {
+        let nearest = candidates.iter().map(|d| near(d)).max();
+        if candidates
+            .iter()
+            .filter(|d| Some(near(d)) == nearest)
+            .count()
+            > 1
+        {
+            let what = format!("several kernel templates `{}` could be meant", s.text(word));
+            return Err(s.unsupported(word, what, "give them different names"));
+        }
+        let Some(definition) = candidates.iter().max_by_key(|d| near(d)) else {
             let what = format!("no kernel template `{}` to instantiate", s.text(word));
             return Err(s.unsupported(
                 word,
@@ -304,6 +322,23 @@ impl Finder<'_> {
             found.kernels.push(kernel);
         }
         Ok(())
+    }
+
+    /// Whether a template takes so many arguments.
+    fn takes(&self, definition: &Definition, given: Option<usize>) -> bool {
+        let s = self.source;
+        let template = &self.outline.items[definition.item].template;
+        let (Some(given), Some(tokens)) = (given, template) else {
+            return true;
+        };
+        let parameters = s.split(tokens.clone());
+        let has = |p: &Range<usize>, mark: &str| p.clone().any(|t| s.is(t, mark));
+        let optional = |p: &&Range<usize>| has(p, "=") || has(p, "...");
+        let most = match parameters.iter().any(|p| has(p, "...")) {
+            true => usize::MAX,
+            false => parameters.len(),
+        };
+        (parameters.len() - parameters.iter().filter(optional).count()..=most).contains(&given)
     }
 
     /// The end of `a::b<c>`.

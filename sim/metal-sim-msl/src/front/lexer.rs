@@ -1,7 +1,7 @@
 //! Preprocessed text becomes tokens that know their file, line and column. Brackets are paired here once, so that the
 //! other modules can step over a group; angle brackets are not, they depend on what stands around them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::error::{Error, Message, Severity};
 
@@ -118,6 +118,24 @@ impl Source {
             at = self.after(at);
         }
         None
+    }
+
+    /// What commas part between two tokens, those inside brackets and template arguments aside.
+    pub fn split(&self, tokens: Range<usize>) -> Vec<Range<usize>> {
+        let (mut first, mut at) = (tokens.start, tokens.start);
+        let mut all = Vec::new();
+        while at < tokens.end {
+            if self.is(at, ",") {
+                all.push(first..at);
+                first = at + 1;
+            }
+            at = self.angle(at).filter(|&a| a < tokens.end).unwrap_or(at);
+            at = self.after(at);
+        }
+        if first < tokens.end {
+            all.push(first..tokens.end);
+        }
+        all
     }
 
     /// `file:line`, as messages begin.

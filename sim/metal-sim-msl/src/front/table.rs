@@ -29,8 +29,9 @@ pub(crate) fn max_threads(
         format!("template <{}> ", source.join(t.clone()))
     });
     let value = source.join(value.clone());
-    let name = &definition.name;
-    let text = format!("{template}static constexpr unsigned msl_max_threads_{name} = {value};");
+    let (name, number) = (&definition.name, definition.item);
+    let text =
+        format!("{template}static constexpr unsigned msl_max_threads_{name}_{number} = {value};");
     edits.before(item.tokens.start, &text);
 }
 

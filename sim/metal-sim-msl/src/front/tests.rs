@@ -81,7 +81,7 @@ fn every_way_to_write_a_kernel_is_one() {
     let all = unit(text).emit(|_| true);
     assert!(all.contains("::n::msl_row_3::row"), "{all}");
     assert!(
-        all.contains("static constexpr unsigned msl_max_threads_c = 64;"),
+        all.contains("static constexpr unsigned msl_max_threads_c_2 = 64;"),
         "{all}"
     );
     assert!(
@@ -114,7 +114,7 @@ fn explicit_instantiations_are_kernels() {
         one.contains("(&f<half, 4>)(msl_at::get<0>::memory(buffers[0])"),
         "{one}"
     );
-    assert!(one.contains("msl_max_threads_f<half, 4>"), "{one}");
+    assert!(one.contains("msl_max_threads_f_0<half, 4>"), "{one}");
     assert!(
         !one.contains("f<float, 2>"),
         "only what is asked for: {one}"
@@ -134,6 +134,21 @@ fn an_instantiation_may_leave_its_arguments_to_be_deduced() {
     assert_eq!(
         kinds(&function(text, "f_4").arguments),
         [ArgumentKind::Buffer(0)]
+    );
+}
+
+#[test]
+fn overloaded_templates_are_told_apart_by_how_many_arguments_they_take() {
+    let text = "template <typename T, int N> kernel void f(device T* x) {}\n\
+                template <typename T, typename U, int N, int M = 2> kernel void f(device T* x, device U* y) {}\n\
+                template [[host_name(\"a\")]] [[kernel]] decltype(f<int, 2>) f<int, 2>;\n\
+                template [[host_name(\"b\")]] [[kernel]] decltype(f<int, vec<int, 2>, 3>) f<int, vec<int, 2>, 3>;\n";
+    assert_eq!(function(text, "a").arguments.len(), 1);
+    assert_eq!(function(text, "b").arguments.len(), 2);
+    let error = refusal(&text.replace("typename U, int N, int M = 2", "typename U"));
+    assert!(
+        error.contains("several kernel templates `f` could be meant"),
+        "{error}"
     );
 }
 

@@ -5,8 +5,9 @@
 
 namespace metal {
 
+// Aligned by an attribute, so that the host's instructions are atomic.
 template <class T>
-struct atomic {
+struct alignas(sizeof(T)) atomic {
   static_assert(is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8 || is_same_v<T, bool>),
                 "atomic<T>: T is int, uint, ulong, float or bool");
   T value;

@@ -231,6 +231,12 @@ struct vector_operators {
   }
 };
 
+// Aligns what inherits from it. An attribute of the vector itself would be a promise to the compiler; this one is none
+// under -fmax-type-align, so vectors are loaded and stored wherever a pointer points to. Apple's GPUs do not mind, and
+// kernels depend on it.
+template <int bytes>
+struct alignas(bytes) aligned_as {};
+
 // Numbers, enumerations, and what converts to a number, such as a function constant.
 template <class S>
 constexpr bool is_number = __is_convertible_to(S, float);
@@ -243,8 +249,9 @@ namespace metal {
 
 #define MSL_VECTOR(N, align)                                                                                       \
   template <class T>                                                                                               \
-  struct alignas(align * sizeof(T)) vec<T, N> : msl_detail::components<T, N>,                                      \
-                                                msl_detail::vector_operators<vec<T, N>, T, N> {                    \
+  struct vec<T, N> : msl_detail::aligned_as<align * sizeof(T)>,                                                    \
+                     msl_detail::components<T, N>,                                                                 \
+                     msl_detail::vector_operators<vec<T, N>, T, N> {                                               \
     using base = msl_detail::components<T, N>;                                                                     \
     using base::base;                                                                                              \
     vec() = default;                                                                                               \

@@ -247,6 +247,8 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         "-fvisibility=hidden",
         "-fsigned-char",
         "-fno-strict-aliasing",
+        // A vector is where a pointer says, aligned or not.
+        "-fmax-type-align=1",
         "-fdeclspec",
         "-fno-exceptions",
         "-fno-rtti",

@@ -39,7 +39,8 @@ typedef struct {
   // The calling GPU thread.
   const msl_thread* (*self)(void);
   // Each active lane of the simdgroup (width 32) or of the quad (width 4) gives `size` bytes, at most 64. Returns the
-  // mask of lanes that met here; `all` receives width x size bytes, of lanes that did not meet: zeros.
+  // mask of lanes that met here, bit i for lane i of the simdgroup or of the quad; `all` receives width x size bytes,
+  // of lanes that did not meet: zeros.
   uint32_t (*exchange)(const void* value, uint32_t size, void* all, uint32_t width);
   void (*simdgroup_barrier)(uint32_t mem_flags);
   void (*threadgroup_barrier)(uint32_t mem_flags);

@@ -49,7 +49,8 @@ template <class T>
 MSL_FN T atomic_load_explicit(const volatile atomic<T>* at, memory_order order) {
   msl_detail::atomically(at, MSL_READ, order);
   T value;
-  __atomic_load(const_cast<T*>(&at->value), &value, order == memory_order_relaxed ? __ATOMIC_RELAXED : __ATOMIC_SEQ_CST);
+  int host = order == memory_order_relaxed ? __ATOMIC_RELAXED : __ATOMIC_SEQ_CST;
+  __atomic_load(const_cast<T*>(&at->value), &value, host);
   return value;
 }
 
@@ -72,10 +73,10 @@ MSL_FN bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* at, type_i
   return __atomic_compare_exchange(&at->value, expected, &desired, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
-#define MSL_ATOMIC(name, expression)                                                                       \
-  template <class T>                                                                                       \
-  MSL_FN T atomic_##name##_explicit(volatile atomic<T>* at, type_identity_t<T> b, memory_order order) {    \
-    return msl_detail::modify(at, order, [&](T a) { return T(expression); });                              \
+#define MSL_ATOMIC(name, expression)                                                                    \
+  template <class T>                                                                                    \
+  MSL_FN T atomic_##name##_explicit(volatile atomic<T>* at, type_identity_t<T> b, memory_order order) { \
+    return msl_detail::modify(at, order, [&](T a) { return T(expression); });                           \
   }
 MSL_ATOMIC(fetch_add, a + b)
 MSL_ATOMIC(fetch_sub, a - b)

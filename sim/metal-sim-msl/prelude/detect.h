@@ -2,16 +2,16 @@
 // is at in the kernel's code. Nothing of the sanitizer's own library is linked. Compiled with -DMSL_DETECT only.
 #pragma once
 
-#define MSL_CALLBACK                                                                                      \
+#define MSL_CALLBACK \
   extern "C" __attribute__((noinline, nodebug, used, visibility("hidden"), disable_sanitizer_instrumentation))
 #define MSL_REPORT(at, size, kind) msl_rt->access(at, size, kind, __builtin_return_address(0))
 
-#define MSL_ACCESSES(size)                                                                                \
-  MSL_CALLBACK void __tsan_read##size(void* at) { MSL_REPORT(at, size, MSL_READ); }                       \
-  MSL_CALLBACK void __tsan_write##size(void* at) { MSL_REPORT(at, size, MSL_WRITE); }                     \
-  MSL_CALLBACK void __tsan_read_write##size(void* at) { MSL_REPORT(at, size, MSL_READ_WRITE); }           \
-  MSL_CALLBACK void __tsan_unaligned_read##size(void* at) { MSL_REPORT(at, size, MSL_READ); }             \
-  MSL_CALLBACK void __tsan_unaligned_write##size(void* at) { MSL_REPORT(at, size, MSL_WRITE); }           \
+#define MSL_ACCESSES(size)                                                                      \
+  MSL_CALLBACK void __tsan_read##size(void* at) { MSL_REPORT(at, size, MSL_READ); }             \
+  MSL_CALLBACK void __tsan_write##size(void* at) { MSL_REPORT(at, size, MSL_WRITE); }           \
+  MSL_CALLBACK void __tsan_read_write##size(void* at) { MSL_REPORT(at, size, MSL_READ_WRITE); } \
+  MSL_CALLBACK void __tsan_unaligned_read##size(void* at) { MSL_REPORT(at, size, MSL_READ); }   \
+  MSL_CALLBACK void __tsan_unaligned_write##size(void* at) { MSL_REPORT(at, size, MSL_WRITE); } \
   MSL_CALLBACK void __tsan_unaligned_read_write##size(void* at) { MSL_REPORT(at, size, MSL_READ_WRITE); }
 MSL_ACCESSES(1)
 MSL_ACCESSES(2)

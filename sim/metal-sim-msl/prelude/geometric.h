@@ -4,10 +4,10 @@
 namespace metal {
 
 // Packed and plain vectors, alone or mixed with each other.
-#define MSL_GEOMETRIC_1(name) \
+#define MSL_GEOMETRIC_1(name)                                                                 \
   template <class A, class V = msl_detail::vector_among<A>, class T = msl_detail::element<V>> \
   MSL_FN constexpr auto name(A a)
-#define MSL_GEOMETRIC_2(name) \
+#define MSL_GEOMETRIC_2(name)                                                                             \
   template <class A, class B, class V = msl_detail::vector_among<A, B>, class T = msl_detail::element<V>> \
   MSL_FN constexpr auto name(A a, B b)
 
@@ -50,8 +50,8 @@ MSL_FN vec<T, N> refract(vec<T, N> incident, vec<T, N> normal, type_identity_t<T
 #undef MSL_GEOMETRIC_1
 #undef MSL_GEOMETRIC_2
 
-#define MSL_BOTH                                                                                                 \
-  using metal::cross, metal::distance, metal::distance_squared, metal::dot, metal::faceforward, metal::length,   \
+#define MSL_BOTH                                                                                               \
+  using metal::cross, metal::distance, metal::distance_squared, metal::dot, metal::faceforward, metal::length, \
       metal::length_squared, metal::normalize, metal::reflect, metal::refract;
 namespace fast {
 MSL_BOTH

@@ -34,18 +34,18 @@ namespace metal {
   template <class T, class = msl_detail::if_integer<T>> \
   MSL_FN constexpr T name(T x, T y, T z)
 // Integers of different types, as their common type; and vectors.
-#define MSL_MORE_2(name)                                                    \
-  template <class A, class B, class = msl_detail::if_unlike<A, B>>          \
-  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {                 \
-    return name(msl_detail::mixed<A, B>(a), msl_detail::mixed<A, B>(b));    \
-  }                                                                         \
+#define MSL_MORE_2(name)                                                 \
+  template <class A, class B, class = msl_detail::if_unlike<A, B>>       \
+  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {              \
+    return name(msl_detail::mixed<A, B>(a), msl_detail::mixed<A, B>(b)); \
+  }                                                                      \
   MSL_VECTOR_2(name)
-#define MSL_MORE_3(name)                                                    \
+#define MSL_MORE_3(name)                                                       \
   template <class A, class B, class C, class = msl_detail::if_unlike<A, B, C>> \
-  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {         \
-    using M = msl_detail::mixed<A, B, C>;                                   \
-    return name(M(a), M(b), M(c));                                          \
-  }                                                                         \
+  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {            \
+    using M = msl_detail::mixed<A, B, C>;                                      \
+    return name(M(a), M(b), M(c));                                             \
+  }                                                                            \
   MSL_VECTOR_3(name)
 
 // The width where there is no bit.

@@ -6,8 +6,11 @@
 
 namespace msl_detail {
 
-// Reduced exactly before it is multiplied by pi.
-MSL_FN double half_turns(float x) { return 3.14159265358979323846264338327950288 * (x - 2.0 * __builtin_rint(x / 2.0)); }
+// Reduced exactly before it is multiplied by pi, whose bits are given: in sources of Metal no literal is a double.
+MSL_FN double half_turns(float x) {
+  double pi = __builtin_bit_cast(double, 0x400921fb54442d18ul);
+  return pi * (x - 2.0 * __builtin_rint(x / 2.0));
+}
 MSL_FN float sinpi(float x) {
   if (__builtin_rintf(x) == x) return __builtin_isfinite(x) ? __builtin_copysignf(0.0f, x) : __builtin_nanf("");
   return float(__builtin_sin(half_turns(x)));
@@ -125,31 +128,31 @@ MSL_VECTOR_3(fma)
 
 // Of two numbers the one that is not NaN, as fmin and fmax. For bfloat these are templates, like all else here: sources
 // define their own in this namespace.
-#define MSL_EXTREMA(T)                                                                                   \
-  MSL_FN constexpr T min(T a, T b) { return msl_detail::min_of(a, b); }                                  \
-  MSL_FN constexpr T max(T a, T b) { return msl_detail::max_of(a, b); }                                  \
-  MSL_FN constexpr T clamp(T x, T low, T high) { return msl_detail::clamp_of(x, low, high); }            \
-  MSL_FN constexpr T min3(T a, T b, T c) { return msl_detail::min3_of(a, b, c); }                        \
-  MSL_FN constexpr T max3(T a, T b, T c) { return msl_detail::max3_of(a, b, c); }                        \
+#define MSL_EXTREMA(T)                                                                        \
+  MSL_FN constexpr T min(T a, T b) { return msl_detail::min_of(a, b); }                       \
+  MSL_FN constexpr T max(T a, T b) { return msl_detail::max_of(a, b); }                       \
+  MSL_FN constexpr T clamp(T x, T low, T high) { return msl_detail::clamp_of(x, low, high); } \
+  MSL_FN constexpr T min3(T a, T b, T c) { return msl_detail::min3_of(a, b, c); }             \
+  MSL_FN constexpr T max3(T a, T b, T c) { return msl_detail::max3_of(a, b, c); }             \
   MSL_FN constexpr T median3(T a, T b, T c) { return msl_detail::median3_of(a, b, c); }
 MSL_INTEGERS(MSL_EXTREMA)
 MSL_EXTREMA(half)
 MSL_EXTREMA(float)
 MSL_EXTREMA(bool)
 #undef MSL_EXTREMA
-#define MSL_MIXED_2(name)                                                                                \
-  template <class A, class B, class = msl_detail::if_numbers<A, B>>                                      \
-  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {                                              \
-    using M = msl_detail::mixed<A, B>;                                                                   \
-    return msl_detail::name##_of(M(a), M(b));                                                            \
-  }                                                                                                      \
+#define MSL_MIXED_2(name)                                           \
+  template <class A, class B, class = msl_detail::if_numbers<A, B>> \
+  MSL_FN constexpr msl_detail::mixed<A, B> name(A a, B b) {         \
+    using M = msl_detail::mixed<A, B>;                              \
+    return msl_detail::name##_of(M(a), M(b));                       \
+  }                                                                 \
   MSL_VECTOR_2(name)
-#define MSL_MIXED_3(name)                                                                                \
-  template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>>                          \
-  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {                                      \
-    using M = msl_detail::mixed<A, B, C>;                                                                \
-    return msl_detail::name##_of(M(a), M(b), M(c));                                                      \
-  }                                                                                                      \
+#define MSL_MIXED_3(name)                                                       \
+  template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>> \
+  MSL_FN constexpr msl_detail::mixed<A, B, C> name(A a, B b, C c) {             \
+    using M = msl_detail::mixed<A, B, C>;                                       \
+    return msl_detail::name##_of(M(a), M(b), M(c));                             \
+  }                                                                             \
   MSL_VECTOR_3(name)
 MSL_MIXED_2(min)
 MSL_MIXED_2(max)
@@ -173,17 +176,17 @@ MSL_FN bfloat abs(A x) {
 MSL_VECTOR_1(abs)
 
 // Those that give a second result, or an integer.
-#define MSL_SPLITTING(T)                                                       \
-  MSL_FN T frexp(T x, int& exponent) { return T(__builtin_frexpf(x, &exponent)); } \
-  MSL_FN int ilogb(T x) { return __builtin_ilogbf(x); }                        \
-  MSL_FN T ldexp(T x, int k) { return T(__builtin_ldexp(double(x), k)); }      \
-  MSL_FN T modf(T x, T& whole) {                                               \
-    whole = T(__builtin_truncf(x));                                            \
+#define MSL_SPLITTING(T)                                                                                 \
+  MSL_FN T frexp(T x, int& exponent) { return T(__builtin_frexpf(x, &exponent)); }                       \
+  MSL_FN int ilogb(T x) { return __builtin_ilogbf(x); }                                                  \
+  MSL_FN T ldexp(T x, int k) { return T(__builtin_ldexp(double(x), k)); }                                \
+  MSL_FN T modf(T x, T& whole) {                                                                         \
+    whole = T(__builtin_truncf(x));                                                                      \
     return T(__builtin_copysignf(__builtin_isinf(float(x)) ? 0.0f : float(x) - float(whole), float(x))); \
-  }                                                                            \
-  MSL_FN T sincos(T x, T& cosine) {                                            \
-    cosine = T(__builtin_cosf(x));                                             \
-    return T(__builtin_sinf(x));                                               \
+  }                                                                                                      \
+  MSL_FN T sincos(T x, T& cosine) {                                                                      \
+    cosine = T(__builtin_cosf(x));                                                                       \
+    return T(__builtin_sinf(x));                                                                         \
   }
 MSL_SPLITTING(float)
 MSL_SPLITTING(half)
@@ -231,18 +234,18 @@ MSL_FN half nextafter(half x, half y) {
 MSL_VECTOR_2(nextafter)
 
 // One bool for each component.
-#define MSL_CLASSIFICATION(name, expression)                        \
-  template <class A, class = msl_detail::if_numbers<A>>             \
-  MSL_FN bool name(A a) {                                           \
-    [[maybe_unused]] float x = float(a);                            \
-    return expression;                                              \
-  }                                                                 \
-  template <class T, int N>                                         \
-  MSL_FN vec<bool, N> name(vec<T, N> v) {                           \
-    vec<bool, N> r;                                                 \
-    MSL_UNROLL                                                      \
-    for (int i = 0; i < N; i++) r[i] = name(v[i]);                  \
-    return r;                                                       \
+#define MSL_CLASSIFICATION(name, expression)            \
+  template <class A, class = msl_detail::if_numbers<A>> \
+  MSL_FN bool name(A a) {                               \
+    [[maybe_unused]] float x = float(a);                \
+    return expression;                                  \
+  }                                                     \
+  template <class T, int N>                             \
+  MSL_FN vec<bool, N> name(vec<T, N> v) {               \
+    vec<bool, N> r;                                     \
+    MSL_UNROLL                                          \
+    for (int i = 0; i < N; i++) r[i] = name(v[i]);      \
+    return r;                                           \
   }
 MSL_CLASSIFICATION(isfinite, __builtin_isfinite(x))
 MSL_CLASSIFICATION(isinf, __builtin_isinf(x))
@@ -295,14 +298,14 @@ MSL_FN constexpr V select(A a, B b, bool c) {
   return c ? V(b) : V(a);
 }
 
-#define MSL_BOTH                                                                                                     \
-  using metal::abs, metal::acos, metal::acosh, metal::asin, metal::asinh, metal::atan, metal::atan2, metal::atanh,   \
-      metal::ceil, metal::clamp, metal::copysign, metal::cos, metal::cosh, metal::cospi, metal::divide, metal::exp,  \
-      metal::exp10, metal::exp2, metal::fabs, metal::fdim, metal::floor, metal::fma, metal::fmax, metal::fmax3,      \
-      metal::fmedian3, metal::fmin, metal::fmin3, metal::fmod, metal::fract, metal::frexp, metal::ilogb,             \
-      metal::ldexp, metal::log, metal::log10, metal::log2, metal::max, metal::max3, metal::median3, metal::min,      \
-      metal::min3, metal::mix, metal::modf, metal::nextafter, metal::pow, metal::powr, metal::rint, metal::round,    \
-      metal::rsqrt, metal::saturate, metal::sign, metal::sin, metal::sincos, metal::sinh, metal::sinpi,              \
+#define MSL_BOTH                                                                                                    \
+  using metal::abs, metal::acos, metal::acosh, metal::asin, metal::asinh, metal::atan, metal::atan2, metal::atanh,  \
+      metal::ceil, metal::clamp, metal::copysign, metal::cos, metal::cosh, metal::cospi, metal::divide, metal::exp, \
+      metal::exp10, metal::exp2, metal::fabs, metal::fdim, metal::floor, metal::fma, metal::fmax, metal::fmax3,     \
+      metal::fmedian3, metal::fmin, metal::fmin3, metal::fmod, metal::fract, metal::frexp, metal::ilogb,            \
+      metal::ldexp, metal::log, metal::log10, metal::log2, metal::max, metal::max3, metal::median3, metal::min,     \
+      metal::min3, metal::mix, metal::modf, metal::nextafter, metal::pow, metal::powr, metal::rint, metal::round,   \
+      metal::rsqrt, metal::saturate, metal::sign, metal::sin, metal::sincos, metal::sinh, metal::sinpi,             \
       metal::smoothstep, metal::sqrt, metal::step, metal::tan, metal::tanh, metal::tanpi, metal::trunc;
 namespace fast {
 MSL_BOTH

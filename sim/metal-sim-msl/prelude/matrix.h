@@ -162,15 +162,15 @@ constexpr bool is_matrix_v = is_matrix<T>::value;
 
 }  // namespace metal
 
-#define MSL_MATRICES(T)                     \
-  typedef metal::matrix<T, 2, 2> T##2x2;    \
-  typedef metal::matrix<T, 2, 3> T##2x3;    \
-  typedef metal::matrix<T, 2, 4> T##2x4;    \
-  typedef metal::matrix<T, 3, 2> T##3x2;    \
-  typedef metal::matrix<T, 3, 3> T##3x3;    \
-  typedef metal::matrix<T, 3, 4> T##3x4;    \
-  typedef metal::matrix<T, 4, 2> T##4x2;    \
-  typedef metal::matrix<T, 4, 3> T##4x3;    \
+#define MSL_MATRICES(T)                  \
+  typedef metal::matrix<T, 2, 2> T##2x2; \
+  typedef metal::matrix<T, 2, 3> T##2x3; \
+  typedef metal::matrix<T, 2, 4> T##2x4; \
+  typedef metal::matrix<T, 3, 2> T##3x2; \
+  typedef metal::matrix<T, 3, 3> T##3x3; \
+  typedef metal::matrix<T, 3, 4> T##3x4; \
+  typedef metal::matrix<T, 4, 2> T##4x2; \
+  typedef metal::matrix<T, 4, 3> T##4x3; \
   typedef metal::matrix<T, 4, 4> T##4x4;
 MSL_MATRICES(half)
 MSL_MATRICES(bfloat)

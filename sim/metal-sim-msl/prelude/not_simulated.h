@@ -6,9 +6,10 @@ namespace metal {
 
 enum class access { sample, read, write, read_write };
 
-#define MSL_NOT_SIMULATED __attribute__((unavailable("not simulated: only compute on buffers is, see prelude/README.md")))
-#define MSL_TEXTURE(name)                         \
-  template <class T, access A = access::sample>   \
+#define MSL_NOT_SIMULATED \
+  __attribute__((unavailable("not simulated: only compute on buffers is, see prelude/README.md")))
+#define MSL_TEXTURE(name)                       \
+  template <class T, access A = access::sample> \
   struct MSL_NOT_SIMULATED name;
 MSL_TEXTURE(texture1d)
 MSL_TEXTURE(texture1d_array)

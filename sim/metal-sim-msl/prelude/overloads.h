@@ -55,66 +55,66 @@ using if_unlike = enable_if_t<(is_number<A> && ... && is_number<B>) && !(is_same
 }  // namespace msl_detail
 
 // name(vector) from name(scalar).
-#define MSL_VECTOR_1(name)                                                   \
-  template <class A, class V = msl_detail::vector_among<A>>                  \
-  MSL_FN constexpr V name(A a) {                                             \
-    V x(a);                                                                  \
+#define MSL_VECTOR_1(name)                                                                    \
+  template <class A, class V = msl_detail::vector_among<A>>                                   \
+  MSL_FN constexpr V name(A a) {                                                              \
+    V x(a);                                                                                   \
     MSL_UNROLL                                                                                \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i])); \
-    return x;                                                                \
+    return x;                                                                                 \
   }
-#define MSL_VECTOR_2(name)                                                   \
-  template <class A, class B, class V = msl_detail::vector_among<A, B>>      \
-  MSL_FN constexpr V name(A a, B b) {                                        \
-    V x(a), y(b);                                                            \
+#define MSL_VECTOR_2(name)                                                                          \
+  template <class A, class B, class V = msl_detail::vector_among<A, B>>                             \
+  MSL_FN constexpr V name(A a, B b) {                                                               \
+    V x(a), y(b);                                                                                   \
     MSL_UNROLL                                                                                      \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i], y[i])); \
-    return x;                                                                \
+    return x;                                                                                       \
   }
-#define MSL_VECTOR_3(name)                                                   \
-  template <class A, class B, class C, class V = msl_detail::vector_among<A, B, C>> \
-  MSL_FN constexpr V name(A a, B b, C c) {                                   \
-    V x(a), y(b), z(c);                                                      \
+#define MSL_VECTOR_3(name)                                                                                \
+  template <class A, class B, class C, class V = msl_detail::vector_among<A, B, C>>                       \
+  MSL_FN constexpr V name(A a, B b, C c) {                                                                \
+    V x(a), y(b), z(c);                                                                                   \
     MSL_UNROLL                                                                                            \
     for (int i = 0; i < msl_detail::count<V>; i++) x[i] = msl_detail::element<V>(name(x[i], y[i], z[i])); \
-    return x;                                                                \
+    return x;                                                                                             \
   }
 
 // name for floating point scalars out of an expression in float, and for vectors of them. Results for halves are
 // computed in float and rounded once.
-#define MSL_FLOAT_1(name, expression)                                        \
-  MSL_FN float name(float x) { return expression; }                          \
-  MSL_FN half name(half h) {                                                 \
-    float x = h;                                                             \
-    return half(expression);                                                 \
-  }                                                                          \
-  template <class A, class = msl_detail::if_numbers<A>>                      \
-  MSL_FN float name(A a) {                                                   \
-    return name(float(a));                                                   \
-  }                                                                          \
+#define MSL_FLOAT_1(name, expression)                   \
+  MSL_FN float name(float x) { return expression; }     \
+  MSL_FN half name(half h) {                            \
+    float x = h;                                        \
+    return half(expression);                            \
+  }                                                     \
+  template <class A, class = msl_detail::if_numbers<A>> \
+  MSL_FN float name(A a) {                              \
+    return name(float(a));                              \
+  }                                                     \
   MSL_VECTOR_1(name)
-#define MSL_FLOAT_2(name, expression)                                        \
-  MSL_FN float name(float x, float y) { return expression; }                 \
-  MSL_FN half name(half h, half i) {                                         \
-    float x = h, y = i;                                                      \
-    return half(expression);                                                 \
-  }                                                                          \
-  template <class A, class B, class = msl_detail::if_numbers<A, B>>          \
-  MSL_FN msl_detail::real<A, B> name(A a, B b) {                             \
-    return name(msl_detail::real<A, B>(a), msl_detail::real<A, B>(b));       \
-  }                                                                          \
+#define MSL_FLOAT_2(name, expression)                                  \
+  MSL_FN float name(float x, float y) { return expression; }           \
+  MSL_FN half name(half h, half i) {                                   \
+    float x = h, y = i;                                                \
+    return half(expression);                                           \
+  }                                                                    \
+  template <class A, class B, class = msl_detail::if_numbers<A, B>>    \
+  MSL_FN msl_detail::real<A, B> name(A a, B b) {                       \
+    return name(msl_detail::real<A, B>(a), msl_detail::real<A, B>(b)); \
+  }                                                                    \
   MSL_VECTOR_2(name)
-#define MSL_FLOAT_3(name, expression)                                        \
-  MSL_FN float name(float x, float y, float z) { return expression; }        \
-  MSL_FN half name(half h, half i, half j) {                                 \
-    float x = h, y = i, z = j;                                               \
-    return half(expression);                                                 \
-  }                                                                          \
+#define MSL_FLOAT_3(name, expression)                                           \
+  MSL_FN float name(float x, float y, float z) { return expression; }           \
+  MSL_FN half name(half h, half i, half j) {                                    \
+    float x = h, y = i, z = j;                                                  \
+    return half(expression);                                                    \
+  }                                                                             \
   template <class A, class B, class C, class = msl_detail::if_numbers<A, B, C>> \
-  MSL_FN msl_detail::real<A, B, C> name(A a, B b, C c) {                     \
-    using R = msl_detail::real<A, B, C>;                                     \
-    return name(R(a), R(b), R(c));                                           \
-  }                                                                          \
+  MSL_FN msl_detail::real<A, B, C> name(A a, B b, C c) {                        \
+    using R = msl_detail::real<A, B, C>;                                        \
+    return name(R(a), R(b), R(c));                                              \
+  }                                                                             \
   MSL_VECTOR_3(name)
 
 #define MSL_INTEGERS(M) M(char) M(int8_t) M(uchar) M(short) M(ushort) M(int) M(uint) M(long) M(ulong)

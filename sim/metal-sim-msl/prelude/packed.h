@@ -30,20 +30,20 @@ struct packed_vec : msl_detail::components<T, N> {
   }
 };
 
-#define MSL_BINARY(op)                                                                                     \
-  template <class T, int N, class B>                                                                       \
-  MSL_FN constexpr auto operator op(const packed_vec<T, N>& a, const B& b)->decltype(vec<T, N>(a) op b) {  \
-    return vec<T, N>(a) op b;                                                                              \
-  }                                                                                                        \
-  template <class A, class T, int N, class = msl_detail::if_number<A>>                                     \
-  MSL_FN constexpr auto operator op(const A& a, const packed_vec<T, N>& b)->decltype(a op vec<T, N>(b)) {  \
-    return a op vec<T, N>(b);                                                                              \
+#define MSL_BINARY(op)                                                                                    \
+  template <class T, int N, class B>                                                                      \
+  MSL_FN constexpr auto operator op(const packed_vec<T, N>& a, const B& b)->decltype(vec<T, N>(a) op b) { \
+    return vec<T, N>(a) op b;                                                                             \
+  }                                                                                                       \
+  template <class A, class T, int N, class = msl_detail::if_number<A>>                                    \
+  MSL_FN constexpr auto operator op(const A& a, const packed_vec<T, N>& b)->decltype(a op vec<T, N>(b)) { \
+    return a op vec<T, N>(b);                                                                             \
   }
-#define MSL_ASSIGNING(op)                                                                                  \
-  MSL_BINARY(op)                                                                                           \
-  template <class T, int N, class B>                                                                       \
-  MSL_FN constexpr packed_vec<T, N>& operator op##=(packed_vec<T, N>& a, const B& b) {                     \
-    return a = vec<T, N>(a) op vec<T, N>(b);                                                               \
+#define MSL_ASSIGNING(op)                                                              \
+  MSL_BINARY(op)                                                                       \
+  template <class T, int N, class B>                                                   \
+  MSL_FN constexpr packed_vec<T, N>& operator op##=(packed_vec<T, N>& a, const B& b) { \
+    return a = vec<T, N>(a) op vec<T, N>(b);                                           \
   }
 MSL_ASSIGNING(+)
 MSL_ASSIGNING(-)
@@ -63,10 +63,10 @@ MSL_BINARY(<=)
 MSL_BINARY(>=)
 #undef MSL_BINARY
 #undef MSL_ASSIGNING
-#define MSL_UNARY(op)                                                                         \
-  template <class T, int N>                                                                   \
-  MSL_FN constexpr auto operator op(const packed_vec<T, N>& a)->decltype(op vec<T, N>(a)) {   \
-    return op vec<T, N>(a);                                                                   \
+#define MSL_UNARY(op)                                                                       \
+  template <class T, int N>                                                                 \
+  MSL_FN constexpr auto operator op(const packed_vec<T, N>& a)->decltype(op vec<T, N>(a)) { \
+    return op vec<T, N>(a);                                                                 \
   }
 MSL_UNARY(+)
 MSL_UNARY(-)
@@ -83,10 +83,10 @@ constexpr bool is_packed_vector_v = is_packed_vector<T>::value;
 
 }  // namespace metal
 
-#define MSL_VECTORS(T)                          \
-  typedef metal::vec<T, 2> T##2;                \
-  typedef metal::vec<T, 3> T##3;                \
-  typedef metal::vec<T, 4> T##4;                \
+#define MSL_VECTORS(T)                           \
+  typedef metal::vec<T, 2> T##2;                 \
+  typedef metal::vec<T, 3> T##3;                 \
+  typedef metal::vec<T, 4> T##4;                 \
   typedef metal::packed_vec<T, 2> packed_##T##2; \
   typedef metal::packed_vec<T, 3> packed_##T##3; \
   typedef metal::packed_vec<T, 4> packed_##T##4;

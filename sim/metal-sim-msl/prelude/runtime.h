@@ -7,7 +7,7 @@
 
 // The body leaves by a jump, so that the runtime sees the kernel as its caller. `optnone` keeps the compiler from
 // finding out that nothing inside is convergent, and from forgetting it at the calls.
-#define MSL_MEETING                                                                                                   \
+#define MSL_MEETING \
   __attribute__((convergent, noduplicate, nomerge, noinline, optnone, visibility("hidden"), no_sanitize("thread")))
 #define MSL_OUT_OF_LINE __attribute__((noinline, nodebug, visibility("hidden"), no_sanitize("thread")))
 

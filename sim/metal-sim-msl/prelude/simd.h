@@ -38,12 +38,12 @@ MSL_OUT_OF_LINE void take(const T* all __attribute__((noescape)), uint mask, uin
   if (from < W && (mask >> from & 1)) *own = all[from];
 }
 
-#define MSL_OPERATION(name, expression)           \
-  struct name {                                   \
-    template <class T>                            \
-    static MSL_FN T of(T a, T b) {                \
-      return T(expression);                       \
-    }                                             \
+#define MSL_OPERATION(name, expression) \
+  struct name {                         \
+    template <class T>                  \
+    static MSL_FN T of(T a, T b) {      \
+      return T(expression);             \
+    }                                   \
   };
 MSL_OPERATION(add, a + b)
 MSL_OPERATION(multiply, a * b)
@@ -93,34 +93,34 @@ typedef msl_detail::vote<4> quad_vote;
   T met[W];                   \
   uint mask = msl_detail::exchange(&value, sizeof(value), met, W)
 
-#define MSL_FOLD(group, W, name, operation)                                               \
-  template <class T>                                                                      \
-  MSL_FN T group##_##name(T x) {                                                          \
-    MSL_MEET(T, x, W);                                                                    \
-    msl_detail::fold<msl_detail::operation>(met, mask, &x);                               \
-    return x;                                                                             \
+#define MSL_FOLD(group, W, name, operation)                 \
+  template <class T>                                        \
+  MSL_FN T group##_##name(T x) {                            \
+    MSL_MEET(T, x, W);                                      \
+    msl_detail::fold<msl_detail::operation>(met, mask, &x); \
+    return x;                                               \
   }
-#define MSL_PREFIX(group, W, name, operation, neutral)                                    \
-  template <class T>                                                                      \
-  MSL_FN T group##_prefix_inclusive_##name(T x) {                                         \
-    MSL_MEET(T, x, W);                                                                    \
+#define MSL_PREFIX(group, W, name, operation, neutral)                                               \
+  template <class T>                                                                                 \
+  MSL_FN T group##_prefix_inclusive_##name(T x) {                                                    \
+    MSL_MEET(T, x, W);                                                                               \
     msl_detail::prefix<msl_detail::operation, neutral>(met, mask, msl_detail::lane_of<W>() + 1, &x); \
-    return x;                                                                             \
-  }                                                                                       \
-  template <class T>                                                                      \
-  MSL_FN T group##_prefix_exclusive_##name(T x) {                                         \
-    MSL_MEET(T, x, W);                                                                    \
-    msl_detail::prefix<msl_detail::operation, neutral>(met, mask, msl_detail::lane_of<W>(), &x); \
-    return x;                                                                             \
+    return x;                                                                                        \
+  }                                                                                                  \
+  template <class T>                                                                                 \
+  MSL_FN T group##_prefix_exclusive_##name(T x) {                                                    \
+    MSL_MEET(T, x, W);                                                                               \
+    msl_detail::prefix<msl_detail::operation, neutral>(met, mask, msl_detail::lane_of<W>(), &x);     \
+    return x;                                                                                        \
   }
 // From another lane, by its number.
-#define MSL_FROM(group, W, name, source)                                                  \
-  template <class T>                                                                      \
-  MSL_FN T group##_##name(T x, ushort n) {                                                \
-    MSL_MEET(T, x, W);                                                                    \
-    [[maybe_unused]] uint lane = msl_detail::lane_of<W>();                                \
-    msl_detail::take<W>(met, mask, source, &x);                                           \
-    return x;                                                                             \
+#define MSL_FROM(group, W, name, source)                   \
+  template <class T>                                       \
+  MSL_FN T group##_##name(T x, ushort n) {                 \
+    MSL_MEET(T, x, W);                                     \
+    [[maybe_unused]] uint lane = msl_detail::lane_of<W>(); \
+    msl_detail::take<W>(met, mask, source, &x);            \
+    return x;                                              \
   }
 // `filling` comes in where the shift leaves its part of `modulo` lanes.
 #define MSL_FILL(group, W, name, shifted)                                                 \
@@ -136,50 +136,50 @@ typedef msl_detail::vote<4> quad_vote;
     return inside ? both.data : both.filling;                                             \
   }
 
-#define MSL_GROUP(group, W)                                                               \
-  MSL_FOLD(group, W, sum, add)                                                            \
-  MSL_FOLD(group, W, product, multiply)                                                   \
-  MSL_FOLD(group, W, max, larger)                                                         \
-  MSL_FOLD(group, W, min, smaller)                                                        \
-  MSL_FOLD(group, W, and, conjunct)                                                       \
-  MSL_FOLD(group, W, or, disjunct)                                                        \
-  MSL_FOLD(group, W, xor, exclusive)                                                      \
-  MSL_PREFIX(group, W, sum, add, 0)                                                       \
-  MSL_PREFIX(group, W, product, multiply, 1)                                              \
-  MSL_FROM(group, W, shuffle, n)                                                          \
-  MSL_FROM(group, W, broadcast, n)                                                        \
-  MSL_FROM(group, W, shuffle_down, lane + n)                                              \
-  MSL_FROM(group, W, shuffle_up, lane - n)                                                \
-  MSL_FROM(group, W, shuffle_xor, lane ^ n)                                               \
-  MSL_FROM(group, W, shuffle_rotate_down, (lane + n) % W)                                 \
-  MSL_FROM(group, W, shuffle_rotate_up, (lane - n) % W)                                   \
-  MSL_FILL(group, W, down, +)                                                             \
-  MSL_FILL(group, W, up, -)                                                               \
-  template <class T>                                                                      \
-  MSL_FN T group##_broadcast_first(T x) {                                                 \
-    MSL_MEET(T, x, W);                                                                    \
-    msl_detail::take<W>(met, mask, __builtin_ctz(mask), &x);                              \
-    return x;                                                                             \
-  }                                                                                       \
-  MSL_FN group##_vote group##_ballot(bool x) {                                            \
-    MSL_MEET(bool, x, W);                                                                 \
-    return group##_vote(msl_detail::votes(met, mask));                                    \
-  }                                                                                       \
-  MSL_FN bool group##_all(bool x) {                                                       \
-    MSL_MEET(bool, x, W);                                                                 \
-    return msl_detail::votes(met, mask) == mask;                                          \
-  }                                                                                       \
-  MSL_FN bool group##_any(bool x) {                                                       \
-    MSL_MEET(bool, x, W);                                                                 \
-    return msl_detail::votes(met, mask) != 0;                                             \
-  }                                                                                       \
-  MSL_FN group##_vote group##_active_threads_mask() { return group##_ballot(true); }      \
-  MSL_FN bool group##_is_first() {                                                        \
-    bool x = true;                                                                        \
-    MSL_MEET(bool, x, W);                                                                 \
-    return msl_detail::lane_of<W>() == uint(__builtin_ctz(mask));                         \
-  }                                                                                       \
-  /* Helpers are of fragment shaders. */                                                  \
+#define MSL_GROUP(group, W)                                                          \
+  MSL_FOLD(group, W, sum, add)                                                       \
+  MSL_FOLD(group, W, product, multiply)                                              \
+  MSL_FOLD(group, W, max, larger)                                                    \
+  MSL_FOLD(group, W, min, smaller)                                                   \
+  MSL_FOLD(group, W, and, conjunct)                                                  \
+  MSL_FOLD(group, W, or, disjunct)                                                   \
+  MSL_FOLD(group, W, xor, exclusive)                                                 \
+  MSL_PREFIX(group, W, sum, add, 0)                                                  \
+  MSL_PREFIX(group, W, product, multiply, 1)                                         \
+  MSL_FROM(group, W, shuffle, n)                                                     \
+  MSL_FROM(group, W, broadcast, n)                                                   \
+  MSL_FROM(group, W, shuffle_down, lane + n)                                         \
+  MSL_FROM(group, W, shuffle_up, lane - n)                                           \
+  MSL_FROM(group, W, shuffle_xor, lane ^ n)                                          \
+  MSL_FROM(group, W, shuffle_rotate_down, (lane + n) % W)                            \
+  MSL_FROM(group, W, shuffle_rotate_up, (lane - n) % W)                              \
+  MSL_FILL(group, W, down, +)                                                        \
+  MSL_FILL(group, W, up, -)                                                          \
+  template <class T>                                                                 \
+  MSL_FN T group##_broadcast_first(T x) {                                            \
+    MSL_MEET(T, x, W);                                                               \
+    msl_detail::take<W>(met, mask, __builtin_ctz(mask), &x);                         \
+    return x;                                                                        \
+  }                                                                                  \
+  MSL_FN group##_vote group##_ballot(bool x) {                                       \
+    MSL_MEET(bool, x, W);                                                            \
+    return group##_vote(msl_detail::votes(met, mask));                               \
+  }                                                                                  \
+  MSL_FN bool group##_all(bool x) {                                                  \
+    MSL_MEET(bool, x, W);                                                            \
+    return msl_detail::votes(met, mask) == mask;                                     \
+  }                                                                                  \
+  MSL_FN bool group##_any(bool x) {                                                  \
+    MSL_MEET(bool, x, W);                                                            \
+    return msl_detail::votes(met, mask) != 0;                                        \
+  }                                                                                  \
+  MSL_FN group##_vote group##_active_threads_mask() { return group##_ballot(true); } \
+  MSL_FN bool group##_is_first() {                                                   \
+    bool x = true;                                                                   \
+    MSL_MEET(bool, x, W);                                                            \
+    return msl_detail::lane_of<W>() == uint(__builtin_ctz(mask));                    \
+  }                                                                                  \
+  /* Helpers are of fragment shaders. */                                             \
   MSL_FN bool group##_is_helper_thread() { return false; }
 
 MSL_GROUP(simd, 32)

@@ -46,12 +46,12 @@ template <class T>
 using type_identity_t = typename type_identity<T>::type;
 
 // A transformation of the compiler's own, under its standard names.
-#define MSL_TRANSFORM(name, result)              \
-  template <class T>                             \
-  struct name {                                  \
-    typedef result type;                         \
-  };                                             \
-  template <class T>                             \
+#define MSL_TRANSFORM(name, result) \
+  template <class T>                \
+  struct name {                     \
+    typedef result type;            \
+  };                                \
+  template <class T>                \
   using name##_t = result;
 MSL_TRANSFORM(remove_const, __remove_const(T))
 MSL_TRANSFORM(remove_volatile, __remove_volatile(T))
@@ -76,10 +76,10 @@ MSL_TRANSFORM(underlying_type, __underlying_type(T))
 #undef MSL_TRANSFORM
 
 // A question the compiler answers.
-#define MSL_QUESTION(name, answer)             \
-  template <class T>                           \
-  struct name : bool_constant<answer> {};      \
-  template <class T>                           \
+#define MSL_QUESTION(name, answer)        \
+  template <class T>                      \
+  struct name : bool_constant<answer> {}; \
+  template <class T>                      \
   constexpr bool name##_v = answer;
 MSL_QUESTION(is_integral, __is_integral(T))
 MSL_QUESTION(is_unsigned, __is_unsigned(T))
@@ -215,23 +215,23 @@ struct _numeric_limits_impl<bool> {
   static constexpr bool lowest() { return false; }
 };
 
-#define MSL_FLOAT_LIMITS(T, bits, decimal, largest, exponent, smallest, eps, denormal)                        \
-  template <>                                                                                                 \
-  struct _numeric_limits_impl<T> {                                                                            \
-    static constexpr bool is_specialized = true, is_signed = true, is_integer = false, is_exact = false;      \
-    static constexpr bool has_infinity = true, has_quiet_NaN = true, has_signaling_NaN = true;                \
-    static constexpr bool is_iec559 = true, is_bounded = true;                                                \
-    static constexpr int radix = 2, digits = bits, digits10 = decimal;                                        \
-    static constexpr int max_exponent = exponent, min_exponent = 3 - exponent;                                \
-    static constexpr T max() { return T(largest); }                                                           \
-    static constexpr T min() { return T(smallest); }                                                          \
-    static constexpr T lowest() { return T(-largest); }                                                       \
-    static constexpr T epsilon() { return T(eps); }                                                           \
-    static constexpr T round_error() { return T(0.5f); }                                                      \
-    static constexpr T infinity() { return T(__builtin_inff()); }                                             \
-    static constexpr T quiet_NaN() { return T(__builtin_nanf("")); }                                          \
-    static constexpr T signaling_NaN() { return T(__builtin_nanf("")); }                                      \
-    static constexpr T denorm_min() { return T(denormal); }                                                   \
+#define MSL_FLOAT_LIMITS(T, bits, decimal, largest, exponent, smallest, eps, denormal)                   \
+  template <>                                                                                            \
+  struct _numeric_limits_impl<T> {                                                                       \
+    static constexpr bool is_specialized = true, is_signed = true, is_integer = false, is_exact = false; \
+    static constexpr bool has_infinity = true, has_quiet_NaN = true, has_signaling_NaN = true;           \
+    static constexpr bool is_iec559 = true, is_bounded = true;                                           \
+    static constexpr int radix = 2, digits = bits, digits10 = decimal;                                   \
+    static constexpr int max_exponent = exponent, min_exponent = 3 - exponent;                           \
+    static constexpr T max() { return T(largest); }                                                      \
+    static constexpr T min() { return T(smallest); }                                                     \
+    static constexpr T lowest() { return T(-largest); }                                                  \
+    static constexpr T epsilon() { return T(eps); }                                                      \
+    static constexpr T round_error() { return T(0.5f); }                                                 \
+    static constexpr T infinity() { return T(__builtin_inff()); }                                        \
+    static constexpr T quiet_NaN() { return T(__builtin_nanf("")); }                                     \
+    static constexpr T signaling_NaN() { return T(__builtin_nanf("")); }                                 \
+    static constexpr T denorm_min() { return T(denormal); }                                              \
   };
 MSL_FLOAT_LIMITS(float, 24, 6, FLT_MAX, 128, FLT_MIN, FLT_EPSILON, 0x1.0p-149f)
 MSL_FLOAT_LIMITS(half, 11, 3, 65504.0f, 16, 0x1.0p-14f, 0x1.0p-10f, 0x1.0p-24f)

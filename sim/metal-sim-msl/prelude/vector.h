@@ -25,16 +25,16 @@ using namespace metal;
 #define MSL_NAME3(a, b, c) MSL_JOIN3(a, b, c)
 #define MSL_NAME4(a, b, c, d) MSL_JOIN4(a, b, c, d)
 
-#define MSL_GET2(a, b)                                                                                  \
-  MSL_FN constexpr vec<T, 2> get_##a##b() const { return vec<T, 2>(a, b); }                             \
+#define MSL_GET2(a, b)                                                      \
+  MSL_FN constexpr vec<T, 2> get_##a##b() const { return vec<T, 2>(a, b); } \
   __declspec(property(get = get_##a##b, put = put_##a##b)) vec<T, 2> a##b, MSL_NAME2(MSL_COLOUR_##a, MSL_COLOUR_##b);
-#define MSL_GET3(a, b, c)                                                                               \
-  MSL_FN constexpr vec<T, 3> get_##a##b##c() const { return vec<T, 3>(a, b, c); }                       \
-  __declspec(property(get = get_##a##b##c, put = put_##a##b##c)) vec<T, 3> a##b##c,                     \
+#define MSL_GET3(a, b, c)                                                           \
+  MSL_FN constexpr vec<T, 3> get_##a##b##c() const { return vec<T, 3>(a, b, c); }   \
+  __declspec(property(get = get_##a##b##c, put = put_##a##b##c)) vec<T, 3> a##b##c, \
       MSL_NAME3(MSL_COLOUR_##a, MSL_COLOUR_##b, MSL_COLOUR_##c);
-#define MSL_GET4(a, b, c, d)                                                                            \
-  MSL_FN constexpr vec<T, 4> get_##a##b##c##d() const { return vec<T, 4>(a, b, c, d); }                 \
-  __declspec(property(get = get_##a##b##c##d, put = put_##a##b##c##d)) vec<T, 4> a##b##c##d,            \
+#define MSL_GET4(a, b, c, d)                                                                 \
+  MSL_FN constexpr vec<T, 4> get_##a##b##c##d() const { return vec<T, 4>(a, b, c, d); }      \
+  __declspec(property(get = get_##a##b##c##d, put = put_##a##b##c##d)) vec<T, 4> a##b##c##d, \
       MSL_NAME4(MSL_COLOUR_##a, MSL_COLOUR_##b, MSL_COLOUR_##c, MSL_COLOUR_##d);
 
 #define MSL_PUT2(a, b) \
@@ -48,7 +48,7 @@ using namespace metal;
 #define MSL_ORDERS2(a, b) MSL_PUT2(a, b) MSL_PUT2(b, a)
 #define MSL_ORDERS3(a, b, c) \
   MSL_PUT3(a, b, c) MSL_PUT3(a, c, b) MSL_PUT3(b, a, c) MSL_PUT3(b, c, a) MSL_PUT3(c, a, b) MSL_PUT3(c, b, a)
-#define MSL_FIRST4(a, b, c, d)                                                                       \
+#define MSL_FIRST4(a, b, c, d)                                                                             \
   MSL_PUT4(a, b, c, d) MSL_PUT4(a, b, d, c) MSL_PUT4(a, c, b, d) MSL_PUT4(a, c, d, b) MSL_PUT4(a, d, b, c) \
   MSL_PUT4(a, d, c, b)
 #define MSL_ORDERS4(a, b, c, d) \
@@ -91,16 +91,16 @@ using namespace metal;
     T MSL_COLOUR_##name;    \
   };
 // By index. The compiler may not walk from one member to the next while it evaluates constants.
-#define MSL_INDEX(...)                                                           \
-  MSL_FN constexpr T& operator[](int i) {                                        \
-    if (!__builtin_is_constant_evaluated()) return (&x)[i];                      \
-    T* all[] = {__VA_ARGS__};                                                    \
-    return *all[i];                                                              \
-  }                                                                              \
-  MSL_FN constexpr const T& operator[](int i) const {                            \
-    if (!__builtin_is_constant_evaluated()) return (&x)[i];                      \
-    const T* all[] = {__VA_ARGS__};                                              \
-    return *all[i];                                                              \
+#define MSL_INDEX(...)                                      \
+  MSL_FN constexpr T& operator[](int i) {                   \
+    if (!__builtin_is_constant_evaluated()) return (&x)[i]; \
+    T* all[] = {__VA_ARGS__};                               \
+    return *all[i];                                         \
+  }                                                         \
+  MSL_FN constexpr const T& operator[](int i) const {       \
+    if (!__builtin_is_constant_evaluated()) return (&x)[i]; \
+    const T* all[] = {__VA_ARGS__};                         \
+    return *all[i];                                         \
   }
 
 // Components and swizzles, which vec and packed_vec share.
@@ -157,12 +157,12 @@ struct components<T, 8> {
 // Operators, found through their operands only: a scalar becomes a vector, two different vectors do not mix.
 template <class V, class T, int N>
 struct vector_operators {
-#define MSL_ARITHMETIC(op)                             \
-  friend MSL_FN constexpr V operator op(V a, V b) {    \
+#define MSL_ARITHMETIC(op)                              \
+  friend MSL_FN constexpr V operator op(V a, V b) {     \
     MSL_UNROLL                                          \
     for (int i = 0; i < N; i++) a[i] = T(a[i] op b[i]); \
-    return a;                                          \
-  }                                                    \
+    return a;                                           \
+  }                                                     \
   friend MSL_FN constexpr V& operator op##=(V& a, V b) { return a = a op b; }
   MSL_ARITHMETIC(+)
   MSL_ARITHMETIC(-)
@@ -174,22 +174,22 @@ struct vector_operators {
   MSL_ARITHMETIC(^)
 #undef MSL_ARITHMETIC
 // A shift counts modulo the width, as Metal says; in C++ a larger one means nothing.
-#define MSL_SHIFT(op)                                                                  \
-  friend MSL_FN constexpr V operator op(V a, V b) {                                    \
-    MSL_UNROLL                                                                          \
-    for (int i = 0; i < N; i++) a[i] = T(a[i] op(b[i] & T(8 * sizeof(T) - 1)));         \
-    return a;                                                                          \
-  }                                                                                    \
+#define MSL_SHIFT(op)                                                           \
+  friend MSL_FN constexpr V operator op(V a, V b) {                             \
+    MSL_UNROLL                                                                  \
+    for (int i = 0; i < N; i++) a[i] = T(a[i] op(b[i] & T(8 * sizeof(T) - 1))); \
+    return a;                                                                   \
+  }                                                                             \
   friend MSL_FN constexpr V& operator op##=(V& a, V b) { return a = a op b; }
   MSL_SHIFT(<<)
   MSL_SHIFT(>>)
 #undef MSL_SHIFT
-#define MSL_COMPARISON(op)                                       \
-  friend MSL_FN constexpr vec<bool, N> operator op(V a, V b) {   \
-    vec<bool, N> r(false);                                       \
-    MSL_UNROLL                                                   \
-    for (int i = 0; i < N; i++) r[i] = a[i] op b[i];             \
-    return r;                                                    \
+#define MSL_COMPARISON(op)                                     \
+  friend MSL_FN constexpr vec<bool, N> operator op(V a, V b) { \
+    vec<bool, N> r(false);                                     \
+    MSL_UNROLL                                                 \
+    for (int i = 0; i < N; i++) r[i] = a[i] op b[i];           \
+    return r;                                                  \
   }
   MSL_COMPARISON(==)
   MSL_COMPARISON(!=)
@@ -247,29 +247,29 @@ using if_number = enable_if_t<is_number<S>>;
 
 namespace metal {
 
-#define MSL_VECTOR(N, align)                                                                                       \
-  template <class T>                                                                                               \
-  struct vec<T, N> : msl_detail::aligned_as<align * sizeof(T)>,                                                    \
-                     msl_detail::components<T, N>,                                                                 \
-                     msl_detail::vector_operators<vec<T, N>, T, N> {                                               \
-    using base = msl_detail::components<T, N>;                                                                     \
-    using base::base;                                                                                              \
-    vec() = default;                                                                                               \
-    /* In braces: numbers that are not there are zeros, one number too is not repeated. */                         \
-    MSL_FN constexpr vec(std::initializer_list<T> list) : base{} {                                                 \
-      MSL_UNROLL                                                                                                   \
-      for (int i = 0; i < N; i++)                                                                                  \
-        if (i < int(list.size())) (*this)[i] = list.begin()[i];                                                    \
-    }                                                                                                              \
-    template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
-    MSL_FN constexpr explicit vec(vec<U, N> v) : base{} {                                                          \
-      MSL_UNROLL                                                                                                              \
-      for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                                                  \
-    }                                                                                                              \
-    template <class U, class = enable_if_t<!is_same_v<U, T>>>                                                      \
-    MSL_FN constexpr explicit vec(packed_vec<U, N> v) : base{} {                                                   \
-      MSL_UNROLL                                                                                                              \
-      for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                                                  \
+#define MSL_VECTOR(N, align)                                                                    \
+  template <class T>                                                                            \
+  struct vec<T, N> : msl_detail::aligned_as<align * sizeof(T)>,                                 \
+                     msl_detail::components<T, N>,                                              \
+                     msl_detail::vector_operators<vec<T, N>, T, N> {                            \
+    using base = msl_detail::components<T, N>;                                                  \
+    using base::base;                                                                           \
+    vec() = default;                                                                            \
+    /* In braces: numbers that are not there are zeros, one number too is not repeated. */      \
+    MSL_FN constexpr vec(std::initializer_list<T> list) : base{} {                              \
+      MSL_UNROLL                                                                                \
+      for (int i = 0; i < N; i++)                                                               \
+        if (i < int(list.size())) (*this)[i] = list.begin()[i];                                 \
+    }                                                                                           \
+    template <class U, class = enable_if_t<!is_same_v<U, T>>>                                   \
+    MSL_FN constexpr explicit vec(vec<U, N> v) : base{} {                                       \
+      MSL_UNROLL                                                                                \
+      for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                    \
+    }                                                                                           \
+    template <class U, class = enable_if_t<!is_same_v<U, T>>>                                   \
+    MSL_FN constexpr explicit vec(packed_vec<U, N> v) : base{} {                                \
+      MSL_UNROLL                                                                                \
+      for (int i = 0; i < N; i++) (*this)[i] = msl_detail::convert<T>(v[i]);                    \
     }
 
 MSL_VECTOR(2, 2)
@@ -284,7 +284,9 @@ MSL_VECTOR(3, 4)
 };
 MSL_VECTOR(4, 4)
   template <class S, class = msl_detail::if_number<S>>
-  MSL_FN constexpr vec(S s) : base(msl_detail::convert<T>(s), msl_detail::convert<T>(s), msl_detail::convert<T>(s), msl_detail::convert<T>(s)) {}
+  MSL_FN constexpr vec(S s) : base(msl_detail::convert<T>(s), T(0), T(0), T(0)) {
+    (*this)[1] = (*this)[2] = (*this)[3] = (*this)[0];
+  }
   MSL_FN constexpr vec(vec<T, 2> a, T b, T c) : base(a.x, a.y, b, c) {}
   MSL_FN constexpr vec(T a, vec<T, 2> b, T c) : base(a, b.x, b.y, c) {}
   MSL_FN constexpr vec(T a, T b, vec<T, 2> c) : base(a, b, c.x, c.y) {}

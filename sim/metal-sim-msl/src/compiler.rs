@@ -265,6 +265,11 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
         // Each operation on small floats rounds to them, as on a GPU.
         "-Xclang",
         "-ffloat16-excess-precision=none",
+        "-Xclang",
+        "-fbfloat16-excess-precision=none",
+        // Too large a float becomes the largest integer, and integers wrap.
+        "-fno-strict-float-cast-overflow",
+        "-fwrapv",
         // Where lanes meet is told by where the call returns to: into the branch it stands in, not to its caller.
         "-fno-optimize-sibling-calls",
         // A function of the source may have a barrier in it, so calls of it stay where they are as well.
@@ -279,6 +284,9 @@ pub(crate) fn flags(detect: bool) -> Vec<&'static str> {
             "-tsan-instrument-atomics=0",
             "-mllvm",
             "-tsan-instrument-func-entry-exit=0",
+            // `x += 1` reads, too.
+            "-mllvm",
+            "-tsan-compound-read-before-write=1",
         ]);
     }
     #[cfg(target_arch = "x86_64")]

@@ -130,7 +130,7 @@ const UNARY: [Unary; 32] = [
                 turned(x, f64::cos)
             }
         },
-        4.0,
+        0.51,
     ),
     ("exp", f64::exp, 4.0),
     ("exp2", f64::exp2, 4.0),
@@ -157,7 +157,7 @@ const UNARY: [Unary; 32] = [
                 turned(x, f64::sin)
             }
         },
-        4.0,
+        0.51,
     ),
     ("sqrt", f64::sqrt, 0.5001),
     ("tan", f64::tan, 6.0),

@@ -41,8 +41,11 @@ fn findings(kernel: &str, grid: Grid, strict_flags: bool) -> Vec<Vec<Finding>> {
     };
     let pipeline = support::pipeline(library(), FILE, kernel, checks, &Constants::default());
     let run = |schedule| {
-        let (mut out, mut input) = ([0; 512], [3; 64]);
-        let buffers = [binding(&mut out, "result"), binding(&mut input, "")];
+        // Far apart: just behind the one must not be the other.
+        let mut memory = vec![3; 4096];
+        let (out, input) = memory.split_at_mut(2048);
+        out.fill(0);
+        let buffers = [binding(&mut out[..512], "result"), binding(&mut input[1024..1088], "")];
         let dispatch = Dispatch {
             grid,
             buffers: &buffers,

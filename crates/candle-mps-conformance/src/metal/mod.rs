@@ -8,6 +8,7 @@ mod encoders;
 mod events;
 mod fences;
 mod heaps;
+mod kernels;
 mod nil;
 mod residency;
 
@@ -20,6 +21,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     encoders::CASES,
     blits::CASES,
     compute::CASES,
+    kernels::CASES,
     fences::CASES,
     events::CASES,
     residency::CASES,

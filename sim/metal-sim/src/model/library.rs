@@ -171,7 +171,9 @@ impl SimLibrary {
             fast_math: options.is_none_or(SimCompileOptions::is_fast),
             ..Options::default()
         };
+        // A kernel's machine code is made with its pipeline, but its errors belong here.
         let library = Library::from_source(source, &options)
+            .and_then(|library| library.check().map(|()| library))
             .map_err(|why| error(Code::CompileFailure, &why.to_string()))?;
         let core = LibraryCore {
             device: Kept::new(device),

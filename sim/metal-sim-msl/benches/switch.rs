@@ -64,7 +64,7 @@ fn main() {
         );
     }
 
-    let mut words = vec![vec![0_u32; 64 * 256], vec![0; 256], vec![0; 4096]];
+    let mut words = [vec![0_u32; 64 * 256], vec![0; 256], vec![0; 4096]];
     let buffers: Vec<_> = words
         .iter_mut()
         .map(|words| support::binding(words, ""))
@@ -97,7 +97,7 @@ fn reduction() {
         ..Options::default()
     };
     let library = Library::from_source(ROWS, &options).expect("it is correct");
-    let mut words = vec![vec![0_u32; 64 * 1024], vec![0; 64]];
+    let mut words = [vec![0_u32; 64 * 1024], vec![0; 64]];
     let buffers: Vec<_> = words
         .iter_mut()
         .map(|words| support::binding(words, ""))

@@ -8,7 +8,10 @@ use metal_sim_msl::pipeline::{Constants, Pipeline};
 use std::fs;
 use std::path::PathBuf;
 
-const RACES: Checks = Checks { races: true, strict_flags: false };
+const RACES: Checks = Checks {
+    races: true,
+    strict_flags: false,
+};
 
 const SOURCE: &str = "#include <metal_stdlib>
 using namespace metal;
@@ -37,11 +40,18 @@ kernel void total(device const float *in [[buffer(0)]],
 ";
 
 fn words<T>(values: &mut [T], label: &str) -> Option<Binding> {
-    Some(Binding { address: values.as_mut_ptr().cast(), length: size_of_val(values), label: label.into() })
+    Some(Binding {
+        address: values.as_mut_ptr().cast(),
+        length: size_of_val(values),
+        label: label.into(),
+    })
 }
 
 fn groups(groups: u32, threads: u32) -> Grid {
-    Grid::Threadgroups { groups: [groups, 1, 1], threads: [threads, 1, 1] }
+    Grid::Threadgroups {
+        groups: [groups, 1, 1],
+        threads: [threads, 1, 1],
+    }
 }
 
 fn doubled(value: bool) -> Constants {
@@ -51,13 +61,19 @@ fn doubled(value: bool) -> Constants {
 }
 
 fn total(source: &str, constants: &Constants, checks: Checks) -> (Vec<f32>, Outcome) {
-    let options = Options { name: "total.metal".into(), ..Options::default() };
+    let options = Options {
+        name: "total.metal".into(),
+        ..Options::default()
+    };
     let library = Library::from_source(source, &options).unwrap();
     let pipeline = Pipeline::new(&library, "total", constants, checks).unwrap();
     let mut input: Vec<f32> = (0..600).map(|i| (i % 300) as f32).collect();
     let mut out = vec![0.0_f32; 2];
-    let buffers =
-        [words(&mut input, "numbers"), words(&mut out, "sums"), words(&mut [300_u32], "")];
+    let buffers = [
+        words(&mut input, "numbers"),
+        words(&mut out, "sums"),
+        words(&mut [300_u32], ""),
+    ];
     let dispatch = Dispatch {
         grid: groups(2, 128),
         buffers: &buffers,
@@ -87,7 +103,10 @@ fn a_missing_barrier_is_found_at_its_lines() {
     let finding = &outcome.findings[0];
     assert_eq!(finding.kind, FindingKind::Race);
     assert_eq!(finding.what, "threadgroup variable `parts`");
-    let mut places = [finding.first.as_ref().unwrap().place.to_string(), finding.second.place.to_string()];
+    let mut places = [
+        finding.first.as_ref().unwrap().place.to_string(),
+        finding.second.place.to_string(),
+    ];
     places.sort();
     assert_eq!(places, ["total.metal:18", "total.metal:21"]);
 }
@@ -95,8 +114,13 @@ fn a_missing_barrier_is_found_at_its_lines() {
 #[test]
 fn what_a_pipeline_needs_is_said_when_it_is_made() {
     let library = Library::from_source(SOURCE, &Options::default()).unwrap();
-    let error = Pipeline::new(&library, "total", &Constants::default(), RACES).err().unwrap();
-    assert!(matches!(&error, Error::MissingConstant { name, index: 0, .. } if name == "doubled"), "{error}");
+    let error = Pipeline::new(&library, "total", &Constants::default(), RACES)
+        .err()
+        .unwrap();
+    assert!(
+        matches!(&error, Error::MissingConstant { name, index: 0, .. } if name == "doubled"),
+        "{error}"
+    );
     let pipeline = Pipeline::new(&library, "total", &doubled(false), RACES).unwrap();
     assert_eq!(pipeline.static_threadgroup_memory_length(), 128);
     assert_eq!(pipeline.max_total_threads_per_threadgroup(), 1024);
@@ -106,10 +130,17 @@ fn what_a_pipeline_needs_is_said_when_it_is_made() {
 /// A file of Candle's kernels, from where cargo keeps sources.
 fn candle(file: &str) -> String {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cargo"));
+    let home =
+        home.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cargo"));
     let registries = fs::read_dir(home.join("registry/src")).unwrap();
     let path = registries
-        .map(|entry| entry.unwrap().path().join("candle-metal-kernels-0.11.1/src/metal_src").join(file))
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .join("candle-metal-kernels-0.11.1/src/metal_src")
+                .join(file)
+        })
         .find(|path| path.exists())
         .expect("cargo fetch brings candle-metal-kernels 0.11.1");
     fs::read_to_string(path).unwrap()
@@ -117,10 +148,15 @@ fn candle(file: &str) -> String {
 
 #[test]
 fn candles_softmax_is_right_and_silent() {
-    let options = Options { name: "reduce.metal".into(), ..Options::default() };
+    let options = Options {
+        name: "reduce.metal".into(),
+        ..Options::default()
+    };
     let library = Library::from_source(&candle("reduce.metal"), &options).unwrap();
     let (rows, columns) = (3, 300);
-    let mut input: Vec<f32> = (0..rows * columns).map(|i| (i * 37 % 101) as f32 * 0.05 - 2.0).collect();
+    let mut input: Vec<f32> = (0..rows * columns)
+        .map(|i| (i * 37 % 101) as f32 * 0.05 - 2.0)
+        .collect();
     let expected: Vec<f64> = input
         .chunks(columns)
         .flat_map(|row| {
@@ -129,8 +165,14 @@ fn candles_softmax_is_right_and_silent() {
         })
         .collect();
     for checks in [Checks::default(), RACES] {
-        let pipeline = Pipeline::new(&library, "softmax_f32", &Constants::default(), checks).unwrap();
-        for schedule in [Schedule::Fifo, Schedule::Reverse, Schedule::Lifo, Schedule::Random(7)] {
+        let pipeline =
+            Pipeline::new(&library, "softmax_f32", &Constants::default(), checks).unwrap();
+        for schedule in [
+            Schedule::Fifo,
+            Schedule::Reverse,
+            Schedule::Lifo,
+            Schedule::Random(7),
+        ] {
             let mut out = vec![0.0_f32; rows * columns];
             let buffers = [
                 words(&mut [(rows * columns) as u32], ""),
@@ -147,7 +189,11 @@ fn candles_softmax_is_right_and_silent() {
             };
             let outcome = pipeline.dispatch(&dispatch).unwrap();
             assert!(outcome.findings.is_empty(), "{}", outcome.findings[0]);
-            let worst = out.iter().zip(&expected).map(|(&a, &b)| (f64::from(a) - b).abs()).fold(0.0, f64::max);
+            let worst = out
+                .iter()
+                .zip(&expected)
+                .map(|(&a, &b)| (f64::from(a) - b).abs())
+                .fold(0.0, f64::max);
             assert!(worst < 1e-7, "{schedule:?}: {worst}");
         }
     }

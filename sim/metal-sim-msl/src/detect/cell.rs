@@ -103,7 +103,70 @@ impl Now<'_> {
     }
 }
 
+/// An access with what decides most of them.
+#[derive(Clone, Copy)]
+pub struct Quick {
+    pub stamp: Stamp,
+    /// Earlier times of this threadgroup are ordered before it.
+    pub barrier: u32,
+    /// Whether a reader from another threadgroup is surely unordered with it.
+    pub foreign: bool,
+    /// Whether a read of what nobody wrote is a finding.
+    pub fresh: bool,
+}
+
 impl Cell {
+    /// Whether the last write is surely ordered before the access.
+    #[inline]
+    fn quick_after_write(&self, quick: &Quick) -> bool {
+        let (write, me) = (self.write, quick.stamp);
+        if write.group == 0 {
+            return !quick.fresh;
+        }
+        write.group == me.group && (write.time < quick.barrier || write.lane() == me.lane())
+    }
+
+    /// A plain read that surely is no race, remembered. False: it was not decided.
+    #[inline]
+    pub fn quick_read(&mut self, quick: Quick) -> bool {
+        if !self.quick_after_write(&quick) {
+            return false;
+        }
+        let me = quick.stamp;
+        match self.kept {
+            Kept::Nowhere => self.keep_here(me),
+            Kept::Here if self.read.group != me.group => return quick.foreign,
+            Kept::Here if self.read.time == me.time && self.read.simdgroup() == me.simdgroup() => {
+                self.readers |= 1 << (me.lane() % 32);
+                self.read = me;
+            }
+            Kept::Here if self.read.time < quick.barrier => self.keep_here(me),
+            Kept::Enough => return self.read.group == me.group && self.read.time >= quick.barrier,
+            Kept::Here | Kept::Spilled => return false,
+        }
+        true
+    }
+
+    /// The same for a plain write.
+    #[inline]
+    pub fn quick_write(&mut self, quick: Quick) -> bool {
+        let me = quick.stamp;
+        let write = self.write.group == 0 || self.quick_after_write(&quick);
+        let reads = match self.kept {
+            Kept::Nowhere => true,
+            Kept::Here => {
+                let alone = self.readers == 1 << (me.lane() % 32)
+                    && self.read.simdgroup() == me.simdgroup();
+                self.read.group == me.group && (alone || self.read.time < quick.barrier)
+            }
+            Kept::Spilled | Kept::Enough => false,
+        };
+        if write && reads {
+            (self.write, self.kept) = (me, Kept::Nowhere);
+        }
+        write && reads
+    }
+
     /// The spill's copy belongs to the copied cell.
     pub fn duplicate(&self, spills: &mut Spills) -> Self {
         let mut copy = *self;

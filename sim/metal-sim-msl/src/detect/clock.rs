@@ -29,7 +29,7 @@ pub struct Clock {
     all_seen: [Vec<u32>; 2],
     knowledge: Vec<Option<Arc<Knowledge>>>,
     /// Whether any lane has some.
-    any_knowledge: bool,
+    pub any_knowledge: bool,
 }
 
 impl Clock {

@@ -23,7 +23,7 @@ use crate::runtime::shape::Shape;
 use crate::runtime::stack::Stacks;
 use atomics::Atomics;
 pub use bounds::{Bounds, Region, loaded};
-use cell::{Conflict, Now, Spills};
+use cell::{Conflict, Now, Quick, Spills};
 use clock::Clock;
 pub use lines::Lines;
 use report::{Raw, RawAccess, Report};
@@ -150,7 +150,7 @@ impl Detector {
         self.atomics.fence(&mut self.clock, lane, order);
     }
 
-    #[inline]
+    #[inline(always)]
     fn check(&mut self, place: Access, deed: Deed, memory: &Memory, stacks: &Stacks) -> bool {
         let Access { at, size, .. } = place;
         if size == 0 {
@@ -163,7 +163,10 @@ impl Detector {
         let recent = self.recent[(number ^ number >> 8) % RECENT];
         if recent.number == number && recent.start <= at && at + size <= recent.end {
             if let Some(page) = recent.page {
-                self.check_page(place, deed, page);
+                let quick = self.quick(place, clock::DEVICE);
+                if deed.atomic || !self.pages[page as usize].quick(at % PAGE, size, deed, quick) {
+                    self.check_page(place, deed, page);
+                }
             }
             return true;
         }
@@ -180,7 +183,18 @@ impl Detector {
         )
     }
 
-    #[inline]
+    #[inline(always)]
+    fn quick(&self, place: Access, kind: usize) -> Quick {
+        let (stamp, index) = self.now(place, kind);
+        Quick {
+            stamp,
+            barrier: self.clock.barrier[index],
+            foreign: !self.clock.any_knowledge,
+            fresh: kind == clock::THREADGROUP,
+        }
+    }
+
+    #[inline(never)]
     fn check_page(&mut self, place: Access, deed: Deed, page: u32) {
         let (stamp, kind) = self.now(place, clock::DEVICE);
         let now = Now {
@@ -263,12 +277,20 @@ impl Detector {
         else {
             return self.out_of_threadgroup_bounds(place, deed, memory);
         };
+        let quick = self.quick(place, clock::THREADGROUP);
+        let inside = offset % PAGE + place.size <= PAGE;
+        self.arena_touched |= 1 << (offset / PAGE) | 1 << ((end - 1) / PAGE);
+        if inside
+            && !deed.atomic
+            && self.arena[offset / PAGE].quick(offset % PAGE, place.size, deed, quick)
+        {
+            return true;
+        }
         let (stamp, kind) = self.now(place, clock::THREADGROUP);
         let mut at = offset;
         while at < end {
             let page = at / PAGE;
             let stop = end.min((page + 1) * PAGE);
-            self.arena_touched |= 1 << page;
             let now = Now {
                 stamp,
                 kind,

@@ -2,7 +2,7 @@
 //! cells of four bytes and is divided further when a smaller access comes, so what is remembered is exact to the byte
 //! and costs a fourth of that where nobody looks closer.
 
-use crate::detect::cell::{Cell, Conflict, Now, Spills};
+use crate::detect::cell::{Cell, Conflict, Now, Quick, Spills};
 use crate::finding::AccessKind;
 
 /// Bytes that a page describes.
@@ -35,7 +35,32 @@ impl Page {
     pub fn new() -> Self {
         Self {
             shift: 2,
-            cells: vec![Cell::default(); PAGE >> 2],
+            cells: Vec::new(),
+        }
+    }
+
+    /// The usual access: whole cells, in order with what they remember, and nothing to tell. False: look closer.
+    #[inline(always)]
+    pub fn quick(&mut self, offset: usize, size: usize, deed: Deed, quick: Quick) -> bool {
+        if (offset | size) & ((1 << self.shift) - 1) != 0 {
+            return false;
+        }
+        let touched = offset >> self.shift..(offset + size) >> self.shift;
+        let Some(cells) = self.cells.get_mut(touched) else {
+            return false;
+        };
+        match deed {
+            Deed {
+                reads: true,
+                writes: false,
+                ..
+            } => cells.iter_mut().all(|cell| cell.quick_read(quick)),
+            Deed {
+                reads: false,
+                writes: true,
+                ..
+            } => cells.iter_mut().all(|cell| cell.quick_write(quick)),
+            _ => false,
         }
     }
 
@@ -54,6 +79,9 @@ impl Page {
         size: usize,
         deed: Deed,
     ) -> Seen {
+        if self.cells.is_empty() {
+            self.cells.resize(PAGE >> self.shift, Cell::default());
+        }
         let uneven = (offset | size) & ((1 << self.shift) - 1);
         if uneven != 0 {
             self.divide(uneven.trailing_zeros(), spills);

@@ -7,6 +7,7 @@ use metal_sim_msl::pipeline::{Code, Constants, Pipeline};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[allow(dead_code, reason = "not every test needs it")]
 pub const SCHEDULES: [Schedule; 6] = [
     Schedule::Fifo,
     Schedule::Reverse,

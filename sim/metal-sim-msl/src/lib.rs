@@ -35,7 +35,5 @@ mod runtime;
 pub use dispatch::{Binding, Dispatch, Grid, Outcome, Schedule};
 pub use error::Error;
 pub use finding::{Finding, FindingKind};
-pub use library::{
-    Argument, ArgumentKind, Builtin, Checks, Constant, Function, Library, Options,
-};
+pub use library::{Argument, ArgumentKind, Builtin, Checks, Constant, Function, Library, Options};
 pub use pipeline::{Constants, Pipeline};

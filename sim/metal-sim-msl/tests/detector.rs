@@ -45,7 +45,10 @@ fn findings(kernel: &str, grid: Grid, strict_flags: bool) -> Vec<Vec<Finding>> {
         let mut memory = vec![3; 4096];
         let (out, input) = memory.split_at_mut(2048);
         out.fill(0);
-        let buffers = [binding(&mut out[..512], "result"), binding(&mut input[1024..1088], "")];
+        let buffers = [
+            binding(&mut out[..512], "result"),
+            binding(&mut input[1024..1088], ""),
+        ];
         let dispatch = Dispatch {
             grid,
             buffers: &buffers,

@@ -68,11 +68,11 @@ fn total(source: &str, constants: &Constants, checks: Checks) -> (Vec<f32>, Outc
     let library = Library::from_source(source, &options).unwrap();
     let pipeline = Pipeline::new(&library, "total", constants, checks).unwrap();
     let mut input: Vec<f32> = (0..600).map(|i| (i % 300) as f32).collect();
-    let mut out = vec![0.0_f32; 2];
+    let (mut out, mut count) = (vec![0.0_f32; 2], [300_u32]);
     let buffers = [
         words(&mut input, "numbers"),
         words(&mut out, "sums"),
-        words(&mut [300_u32], ""),
+        words(&mut count, ""),
     ];
     let dispatch = Dispatch {
         grid: groups(2, 128),
@@ -174,9 +174,10 @@ fn candles_softmax_is_right_and_silent() {
             Schedule::Random(7),
         ] {
             let mut out = vec![0.0_f32; rows * columns];
+            let (mut count, mut width) = ([(rows * columns) as u32], [columns as u32]);
             let buffers = [
-                words(&mut [(rows * columns) as u32], ""),
-                words(&mut [columns as u32], ""),
+                words(&mut count, ""),
+                words(&mut width, ""),
                 words(&mut input, "in"),
                 words(&mut out, "out"),
             ];

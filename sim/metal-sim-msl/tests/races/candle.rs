@@ -28,7 +28,10 @@ pub fn runs(file: &str) -> Vec<Run> {
         "reduce.metal" => vec![
             rows("softmax_f32", &[]),
             rows("rmsnorm_f32", &[floats(COLUMNS), one(1e-5)]),
-            rows("layernorm_f32", &[floats(COLUMNS), floats(COLUMNS), one(1e-5)]),
+            rows(
+                "layernorm_f32",
+                &[floats(COLUMNS), floats(COLUMNS), one(1e-5)],
+            ),
             sum(),
         ],
         "sort.metal" => vec![sort()],
@@ -114,7 +117,12 @@ fn sum() -> Run {
         floats(count),
         zeros(ROWS),
     ];
-    plain("fast_sum_f32", numbered(buffers), [ROWS as u32, 1, 1], [256, 1, 1])
+    plain(
+        "fast_sum_f32",
+        numbered(buffers),
+        [ROWS as u32, 1, 1],
+        [256, 1, 1],
+    )
 }
 
 fn sort() -> Run {
@@ -127,7 +135,12 @@ fn sort() -> Run {
     ];
     Run {
         threadgroup_memory: 4 * padded as usize,
-        ..plain("asort_asc_f32", numbered(buffers), [1, ROWS as u32, 1], [padded as u32, 1, 1])
+        ..plain(
+            "asort_asc_f32",
+            numbered(buffers),
+            [1, ROWS as u32, 1],
+            [padded as u32, 1, 1],
+        )
     }
 }
 
@@ -204,7 +217,11 @@ fn gemm(m: usize, n: usize, k: usize) -> Run {
         (7, zeros(8)),
     ];
     let off = [10, 100, 110, 300].map(|index| (index, false));
-    let aligned = [(200, m % TILE == 0), (201, n % TILE == 0), (202, k % DEEP == 0)];
+    let aligned = [
+        (200, m % TILE == 0),
+        (201, n % TILE == 0),
+        (202, k % DEEP == 0),
+    ];
     Run {
         constants: off.into_iter().chain(aligned).collect(),
         ..plain(
@@ -235,7 +252,11 @@ fn attention(queries: usize, keys: usize, width: usize) -> Run {
         0,
     ]));
     for length in [queries, keys, keys, queries] {
-        params.extend(i64s(&[(heads * length * width) as i64, (length * width) as i64, width as i64]));
+        params.extend(i64s(&[
+            (heads * length * width) as i64,
+            (length * width) as i64,
+            width as i64,
+        ]));
     }
     let buffers = vec![
         floats(heads * queries * width),
@@ -245,7 +266,12 @@ fn attention(queries: usize, keys: usize, width: usize) -> Run {
         params,
     ];
     Run {
-        constants: vec![(200, queries % bq == 0), (201, keys % bk == 0), (300, false), (301, false)],
+        constants: vec![
+            (200, queries % bq == 0),
+            (201, keys % bk == 0),
+            (300, false),
+            (301, false),
+        ],
         ..plain(
             &format!("steel_attention_float32_bq{bq}_bk{bk}_bd{width}_wm4_wn1_maskfloat32"),
             numbered(buffers),
@@ -261,7 +287,14 @@ const VECTOR: (usize, usize, usize) = (2, 77, 64);
 fn vector_arguments() -> [Vec<u8>; 6] {
     let (_, keys, width) = VECTOR;
     let stride = i64s(&[(keys * width) as i64]);
-    [u32s(&[1]), u32s(&[keys as u32]), stride.clone(), stride, one(0.125), one(1.)]
+    [
+        u32s(&[1]),
+        u32s(&[keys as u32]),
+        stride.clone(),
+        stride,
+        one(0.125),
+        one(1.),
+    ]
 }
 
 fn vector() -> Run {
@@ -275,7 +308,12 @@ fn vector() -> Run {
     buffers.extend(vector_arguments());
     Run {
         constants: vec![(20, false)],
-        ..plain("sdpa_vector_float_64", numbered(buffers), [1, heads as u32, 1], [1024, 1, 1])
+        ..plain(
+            "sdpa_vector_float_64",
+            numbered(buffers),
+            [1, heads as u32, 1],
+            [1024, 1, 1],
+        )
     }
 }
 
@@ -292,7 +330,12 @@ fn first_pass() -> Run {
     buffers.extend(vector_arguments());
     Run {
         constants: vec![(20, false)],
-        ..plain("sdpa_vector_2pass_1_float_64", numbered(buffers), [1, heads as u32, 32], [256, 1, 1])
+        ..plain(
+            "sdpa_vector_2pass_1_float_64",
+            numbered(buffers),
+            [1, heads as u32, 32],
+            [256, 1, 1],
+        )
     }
 }
 
@@ -304,5 +347,10 @@ fn second_pass() -> Run {
         floats(heads * 32),
         zeros(heads * width),
     ];
-    plain("sdpa_vector_2pass_2_float_64", numbered(buffers), [1, heads as u32, 1], [1024, 1, 1])
+    plain(
+        "sdpa_vector_2pass_2_float_64",
+        numbered(buffers),
+        [1, heads as u32, 1],
+        [1024, 1, 1],
+    )
 }

@@ -35,8 +35,14 @@ pub fn run(asked: &Asked) -> (Score, Score) {
     for case in cases() {
         if asked.wants(&case.name) {
             let schedules = schedules(asked);
-            caught.count(&format!("{}::wrong", case.name), is_caught(&case, &schedules));
-            silent.count(&format!("{}::right", case.name), is_silent(&case, &schedules));
+            caught.count(
+                &format!("{}::wrong", case.name),
+                is_caught(&case, &schedules),
+            );
+            silent.count(
+                &format!("{}::right", case.name),
+                is_silent(&case, &schedules),
+            );
         }
     }
     (caught, silent)
@@ -71,7 +77,11 @@ fn case(path: &Path) -> Case {
     };
     let number = |text: &str| text.parse().expect("a number");
     Case {
-        name: path.file_stem().expect("a name").to_string_lossy().into_owned(),
+        name: path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned(),
         threads: number(threads),
         groups: number(groups.trim_start_matches("groups: ")),
         finds: match finds.trim_start_matches("finds: ") {
@@ -88,7 +98,12 @@ fn case(path: &Path) -> Case {
 }
 
 /// What one kernel's run finds.
-fn findings(case: &Case, kernel: &str, strict: bool, schedule: Schedule) -> Result<Vec<metal_sim_msl::Finding>, String> {
+fn findings(
+    case: &Case,
+    kernel: &str,
+    strict: bool,
+    schedule: Schedule,
+) -> Result<Vec<metal_sim_msl::Finding>, String> {
     let options = Options {
         name: format!("{}.metal", case.name),
         ..Options::default()

@@ -48,8 +48,9 @@ impl Score {
 }
 
 fn main() -> ExitCode {
-    let (options, filters): (Vec<_>, Vec<_>) =
-        std::env::args().skip(1).partition(|it| it.starts_with("--"));
+    let (options, filters): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|it| it.starts_with("--"));
     if options.iter().any(|it| it == "--list") {
         return ExitCode::SUCCESS;
     }

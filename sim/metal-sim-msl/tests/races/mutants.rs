@@ -41,15 +41,24 @@ pub fn run(asked: &Asked) -> Score {
                 continue;
             }
             let as_it_is = as_it_is.get_or_insert_with(|| found(file, &source));
-            let result = as_it_is.as_ref().map_err(Clone::clone).and_then(|as_it_is| {
-                let missed = found(file, &without(&source, line, &statement))?;
-                explain(missed.difference(as_it_is).next(), known.iter().find(|it| it.file == file && it.line == line))
-            });
+            let result = as_it_is
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|as_it_is| {
+                    let missed = found(file, &without(&source, line, &statement))?;
+                    explain(
+                        missed.difference(as_it_is).next(),
+                        known.iter().find(|it| it.file == file && it.line == line),
+                    )
+                });
             score.count(&format!("without {name}"), result);
         }
         for gone in known.iter().filter(|it| it.file == file) {
             if !barriers(&source).iter().any(|(line, _)| *line == gone.line) {
-                score.count(&format!("{file}:{}", gone.line), Err("redundant.txt: there is no barrier".to_owned()));
+                score.count(
+                    &format!("{file}:{}", gone.line),
+                    Err("redundant.txt: there is no barrier".to_owned()),
+                );
             }
         }
     }
@@ -61,28 +70,39 @@ fn explain(found: Option<&String>, known: Option<&Redundant>) -> Result<(), Stri
     match (found, known) {
         (Some(_), None) => Ok(()),
         (None, Some(redundant)) if !redundant.why.is_empty() => Ok(()),
-        (None, _) => Err("nothing is found without it, and redundant.txt does not say why".to_owned()),
-        (Some(finding), Some(_)) => Err(format!("redundant.txt says that it may go, but:\n{finding}")),
+        (None, _) => {
+            Err("nothing is found without it, and redundant.txt does not say why".to_owned())
+        }
+        (Some(finding), Some(_)) => Err(format!(
+            "redundant.txt says that it may go, but:\n{finding}"
+        )),
     }
 }
 
 /// Lines with a barrier, from 1, and the statement.
 fn barriers(source: &str) -> Vec<(usize, String)> {
     let statement = |line: &str| {
-        let start = ["threadgroup_barrier(", "simdgroup_barrier("].iter().find_map(|it| line.find(it))?;
+        let start = ["threadgroup_barrier(", "simdgroup_barrier("]
+            .iter()
+            .find_map(|it| line.find(it))?;
         let end = start + line[start..].find(';')? + 1;
         Some(line[start..end].to_owned())
     };
     let lines = source.lines().enumerate();
-    lines.filter_map(|(at, line)| Some((at + 1, statement(line)?))).collect()
+    lines
+        .filter_map(|(at, line)| Some((at + 1, statement(line)?)))
+        .collect()
 }
 
 /// The source without one statement; every other line stays where it is.
 fn without(source: &str, line: usize, statement: &str) -> String {
-    let lines = source.lines().enumerate().map(|(at, text)| match at + 1 == line {
-        true => text.replacen(statement, ";", 1),
-        false => text.to_owned(),
-    });
+    let lines = source
+        .lines()
+        .enumerate()
+        .map(|(at, text)| match at + 1 == line {
+            true => text.replacen(statement, ";", 1),
+            false => text.to_owned(),
+        });
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -103,7 +123,10 @@ fn found(file: &str, source: &str) -> Result<BTreeSet<String>, String> {
 
 fn place(finding: &Finding) -> String {
     let first = finding.first.as_ref().map(|it| it.place.to_string());
-    format!("{:?} {} {first:?} {}", finding.kind, finding.what, finding.second.place)
+    format!(
+        "{:?} {} {first:?} {}",
+        finding.kind, finding.what, finding.second.place
+    )
 }
 
 fn findings(library: &Library, run: Run) -> Result<Vec<Finding>, String> {
@@ -136,13 +159,17 @@ fn findings(library: &Library, run: Run) -> Result<Vec<Finding>, String> {
         schedule: Schedule::Fifo,
         threads: 1,
     });
-    outcome.map(|it| it.findings).map_err(|why| format!("{}: {why}", run.kernel))
+    outcome
+        .map(|it| it.findings)
+        .map_err(|why| format!("{}: {why}", run.kernel))
 }
 
 fn redundant() -> Vec<Redundant> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/races/redundant.txt");
     let text = fs::read_to_string(path).expect("the table");
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| {
             let (place, why) = line.split_once("  ").unwrap_or((line, ""));
@@ -159,13 +186,22 @@ fn redundant() -> Vec<Redundant> {
 /// Where cargo has unpacked Candle's kernels.
 fn folder() -> PathBuf {
     let output = std::process::Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version=1", "--features", "metal", "--offline"])
+        .args([
+            "metadata",
+            "--format-version=1",
+            "--features",
+            "metal",
+            "--offline",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo");
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata");
     let packages = metadata["packages"].as_array().expect("packages");
-    let package = packages.iter().find(|it| it["name"] == "candle-metal-kernels").expect("Candle");
+    let package = packages
+        .iter()
+        .find(|it| it["name"] == "candle-metal-kernels")
+        .expect("Candle");
     let manifest = package["manifest_path"].as_str().expect("a path");
     Path::new(manifest).with_file_name("src").join("metal_src")
 }

@@ -107,13 +107,14 @@ KERNEL(large) {
 
 #define OUT {MSL_BUFFER, 0, "out", "device uint *", 4, 1, ~0u, __LINE__}
 static const msl_argument out_only[] = {OUT};
+static const msl_argument whole[] = {{MSL_BUFFER, 0, "out", "device uint &", 4, 1, ~0u, __LINE__}};
 static const msl_argument out_and_in[] = {OUT, {MSL_BUFFER, 1, "in", "device const uint *", 4, 0, ~0u, __LINE__}};
 static const msl_argument optional[] = {OUT, {MSL_BUFFER, 1, "in", "device const uint *", 4, 0, 1, __LINE__}};
 static const msl_argument lent[] = {OUT,
                                     {MSL_THREADGROUP, 0, "one", "threadgroup uint *", 4, 1, ~0u, __LINE__},
                                     {MSL_THREADGROUP, 1, "two", "threadgroup uint *", 4, 1, ~0u, __LINE__}};
 static const msl_kernel kernels[] = {
-    {"builtins", builtins, out_only, 1, 0, 1},   {"mirror", mirror, out_only, 1, 0, 1},
+    {"builtins", builtins, out_only, 1, 0, 1},   {"mirror", mirror, whole, 1, 0, 1},
     {"sums", sums, out_and_in, 2, 0, 1},         {"quads", quads, out_only, 1, 0, 1},
     {"borrowed", borrowed, lent, 3, 64, 1},      {"constants", constants, optional, 2, 0, 1},
     {"overflow", overflow, out_only, 1, 0, 1},   {"divide", divide, out_only, 1, 0, 1},

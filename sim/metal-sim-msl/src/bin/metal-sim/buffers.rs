@@ -33,14 +33,20 @@ impl Buffer {
         let (kind, rest) = spec.split_once(':').ok_or_else(|| usage("no `:`"))?;
         let count = |text: &str| -> Result<usize, Error> {
             let count = text.parse().map_err(|_| usage("no number"))?;
-            if count > MOST { Err(usage("too large")) } else { Ok(count) }
+            if count > MOST {
+                Err(usage("too large"))
+            } else {
+                Ok(count)
+            }
         };
         let bytes = match kind {
             "zeros" => vec![0; count(rest)?],
             "count" => {
                 let (n, kind) = rest.split_once(':').ok_or_else(|| usage("no type"))?;
                 let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
-                (0..count(n)?).flat_map(|at| kind.bytes(at as f64)).collect()
+                (0..count(n)?)
+                    .flat_map(|at| kind.bytes(at as f64))
+                    .collect()
             }
             "file" => std::fs::read(rest).map_err(|source| Error::File {
                 path: rest.to_owned(),

@@ -66,13 +66,18 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
     let library = library(&arguments.file, &arguments.define, &arguments.include)?;
     let wanted: Vec<&Function> = match &arguments.kernel {
         None => library.functions().iter().collect(),
-        Some(name) => vec![library.function(name).ok_or_else(|| {
-            Error::Usage(format!("{} has no kernel {name}", arguments.file))
-        })?],
+        Some(name) => vec![
+            library
+                .function(name)
+                .ok_or_else(|| Error::Usage(format!("{} has no kernel {name}", arguments.file)))?,
+        ],
     };
     let listed = Listed {
         file: arguments.file.clone(),
-        kernels: wanted.into_iter().map(|it| kernel(&library, it, arguments.list)).collect(),
+        kernels: wanted
+            .into_iter()
+            .map(|it| kernel(&library, it, arguments.list))
+            .collect(),
         constants: library.constants().iter().map(constant).collect(),
     };
     let ok = listed.kernels.iter().all(|kernel| kernel.error.is_none());
@@ -98,13 +103,22 @@ fn kernel(library: &Library, function: &Function, list: bool) -> Kernel {
         constant: argument.constant.clone(),
     };
     let compiled = || {
-        Pipeline::new(library, &function.name, &Constants::default(), Checks::default())
+        Pipeline::new(
+            library,
+            &function.name,
+            &Constants::default(),
+            Checks::default(),
+        )
     };
     Kernel {
         name: function.name.clone(),
         line: function.line,
         arguments: function.arguments.iter().map(argument).collect(),
-        error: if list { None } else { compiled().err().map(|why| why.to_string()) },
+        error: if list {
+            None
+        } else {
+            compiled().err().map(|why| why.to_string())
+        },
     }
 }
 
@@ -120,7 +134,10 @@ fn print(listed: &Listed, out: &mut impl Write) -> std::io::Result<()> {
     for kernel in &listed.kernels {
         writeln!(out, "{}:{}: {}", listed.file, kernel.line, kernel.name)?;
         for argument in &kernel.arguments {
-            let on = argument.constant.as_ref().map_or(String::new(), |it| format!(", if {it}"));
+            let on = argument
+                .constant
+                .as_ref()
+                .map_or(String::new(), |it| format!(", if {it}"));
             writeln!(
                 out,
                 "    {:<36} {} {}{on}",
@@ -132,7 +149,9 @@ fn print(listed: &Listed, out: &mut impl Write) -> std::io::Result<()> {
         }
     }
     for constant in &listed.constants {
-        let index = constant.index.map_or("derived".to_owned(), |index| format!("function_constant({index})"));
+        let index = constant.index.map_or("derived".to_owned(), |index| {
+            format!("function_constant({index})")
+        });
         writeln!(out, "{}: {} {}", index, constant.type_name, constant.name)?;
     }
     writeln!(

@@ -72,7 +72,11 @@ fn main() -> ExitCode {
 }
 
 /// Reads a source and finds its kernels.
-fn library(path: &str, defines: &[String], include: &[String]) -> Result<metal_sim_msl::Library, Error> {
+fn library(
+    path: &str,
+    defines: &[String],
+    include: &[String],
+) -> Result<metal_sim_msl::Library, Error> {
     let source = std::fs::read_to_string(path).map_err(|source| Error::File {
         path: path.to_owned(),
         source,

@@ -39,7 +39,10 @@ impl std::str::FromStr for Type {
         let found = NAMES.iter().find(|(name, _)| *name == text);
         found.map(|(_, it)| *it).ok_or_else(|| {
             let names: Vec<_> = NAMES.iter().map(|(name, _)| *name).collect();
-            format!("`{text}` is no element type; there are {}", names.join(", "))
+            format!(
+                "`{text}` is no element type; there are {}",
+                names.join(", ")
+            )
         })
     }
 }
@@ -120,7 +123,11 @@ mod tests {
         for (name, kind) in NAMES {
             assert_eq!(name.parse(), Ok(kind));
             for value in [0., 1., 100.] {
-                let value = if kind == Type::Bool { f64::min(value, 1.) } else { value };
+                let value = if kind == Type::Bool {
+                    f64::min(value, 1.)
+                } else {
+                    value
+                };
                 let bytes = kind.bytes(value);
                 assert_eq!(bytes.len(), kind.size());
                 assert_eq!(kind.number(&bytes), Some(value), "{name}");

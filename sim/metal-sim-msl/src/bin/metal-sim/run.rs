@@ -77,14 +77,22 @@ fn size(text: &str) -> Result<[u32; 3], String> {
         return Err("at most three numbers".to_owned());
     }
     for (size, part) in size.iter_mut().zip(parts) {
-        *size = part.parse().ok().filter(|it| *it > 0).ok_or("numbers above 0 are needed")?;
+        *size = part
+            .parse()
+            .ok()
+            .filter(|it| *it > 0)
+            .ok_or("numbers above 0 are needed")?;
     }
     Ok(size)
 }
 
 fn memory(text: &str) -> Result<(usize, usize), String> {
-    let parsed = text.split_once('=').and_then(|(index, bytes)| Some((index.parse().ok()?, bytes.parse().ok()?)));
-    parsed.filter(|(index, _)| *index < 31).ok_or("INDEX=BYTES is needed, with an index below 31".to_owned())
+    let parsed = text
+        .split_once('=')
+        .and_then(|(index, bytes)| Some((index.parse().ok()?, bytes.parse().ok()?)));
+    parsed
+        .filter(|(index, _)| *index < 31)
+        .ok_or("INDEX=BYTES is needed, with an index below 31".to_owned())
 }
 
 #[derive(Serialize)]
@@ -104,7 +112,11 @@ struct Done {
 pub fn run(arguments: &Arguments) -> Result<bool, Error> {
     let library = library(&arguments.file, &arguments.define, &arguments.include)?;
     if library.function(&arguments.kernel).is_none() {
-        let names: Vec<_> = library.functions().iter().map(|it| it.name.as_str()).collect();
+        let names: Vec<_> = library
+            .functions()
+            .iter()
+            .map(|it| it.name.as_str())
+            .collect();
         return Err(Error::Usage(format!(
             "{} has no kernel {}; it has {}",
             arguments.file,
@@ -116,10 +128,27 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         races: !arguments.unchecked,
         strict_flags: arguments.strict,
     };
-    let pipeline = Pipeline::new(&library, &arguments.kernel, &constants(&arguments.constant)?, checks)?;
-    let mut buffers = arguments.buffer.iter().map(|it| Buffer::read(it)).collect::<Result<Vec<_>, _>>()?;
-    let wanted = arguments.print.iter().map(|it| wanted(it, &buffers)).collect::<Result<Vec<_>, _>>()?;
-    let saved = arguments.save.iter().map(|it| place(it, &buffers)).collect::<Result<Vec<_>, _>>()?;
+    let pipeline = Pipeline::new(
+        &library,
+        &arguments.kernel,
+        &constants(&arguments.constant)?,
+        checks,
+    )?;
+    let mut buffers = arguments
+        .buffer
+        .iter()
+        .map(|it| Buffer::read(it))
+        .collect::<Result<Vec<_>, _>>()?;
+    let wanted = arguments
+        .print
+        .iter()
+        .map(|it| wanted(it, &buffers))
+        .collect::<Result<Vec<_>, _>>()?;
+    let saved = arguments
+        .save
+        .iter()
+        .map(|it| place(it, &buffers))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut threadgroup_memory = vec![0; 31];
     for (index, bytes) in &arguments.threadgroup {
         threadgroup_memory[*index] = *bytes;
@@ -178,7 +207,11 @@ fn print(done: &Done, json: bool) -> Result<(), Error> {
 fn constants(texts: &[String]) -> Result<Constants, Error> {
     let mut constants = Constants::default();
     for text in texts {
-        let usage = |why: &str| Error::Usage(format!("--constant {text}: {why}; it is INDEX=TYPE:VALUE or NAME=TYPE:VALUE"));
+        let usage = |why: &str| {
+            Error::Usage(format!(
+                "--constant {text}: {why}; it is INDEX=TYPE:VALUE or NAME=TYPE:VALUE"
+            ))
+        };
         let (name, value) = text.split_once('=').ok_or_else(|| usage("no `=`"))?;
         let (kind, value) = value.split_once(':').ok_or_else(|| usage("no `:`"))?;
         let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
@@ -208,13 +241,20 @@ impl Wanted {
         let chunks = buffers[self.at].bytes.chunks_exact(self.kind.size());
         Printed {
             index: self.index,
-            values: chunks.take(self.count).filter_map(|it| self.kind.number(it)).collect(),
+            values: chunks
+                .take(self.count)
+                .filter_map(|it| self.kind.number(it))
+                .collect(),
         }
     }
 }
 
 fn wanted(text: &str, buffers: &[Buffer]) -> Result<Wanted, Error> {
-    let usage = |why: &str| Error::Usage(format!("--print {text}: {why}; it is INDEX:TYPE or INDEX:TYPE:COUNT"));
+    let usage = |why: &str| {
+        Error::Usage(format!(
+            "--print {text}: {why}; it is INDEX:TYPE or INDEX:TYPE:COUNT"
+        ))
+    };
     let parts: Vec<_> = text.split(':').collect();
     let (index, kind, count) = match parts[..] {
         [index, kind] => (index, kind, None),
@@ -226,7 +266,9 @@ fn wanted(text: &str, buffers: &[Buffer]) -> Result<Wanted, Error> {
         at: find(index, buffers).ok_or_else(|| usage("no such buffer is given"))?,
         index,
         kind: kind.parse().map_err(|why: String| usage(&why))?,
-        count: count.map_or(Ok(usize::MAX), |it| it.parse().map_err(|_| usage("no count")))?,
+        count: count.map_or(Ok(usize::MAX), |it| {
+            it.parse().map_err(|_| usage("no count"))
+        })?,
     })
 }
 

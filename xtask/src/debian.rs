@@ -1,6 +1,6 @@
 //! Programs from Debian's archive, unpacked into a cache folder and not installed: the compiler
 //! that builds its own standard library for other machines, what links and runs programs for 64-bit
-//! Arm, and a browser.
+//! Arm, a browser, and the compiler of the simulator's kernels.
 
 use std::env;
 use std::ffi::OsString;
@@ -53,6 +53,14 @@ pub const BROWSER: Packages = Packages {
     folder: "report-check",
     variable: "CANDLE_MPS_REPORT_CHECK",
     instead: "put chromium or chrome-headless-shell on the PATH",
+};
+
+/// What compiles Metal's kernels for the simulator.
+pub const CLANG: Packages = Packages {
+    names: &["clang-19"],
+    folder: "clang",
+    variable: "CANDLE_MPS_CLANG",
+    instead: "put clang 19 or newer on the PATH, or name it in METAL_SIM_CLANG",
 };
 
 impl Packages {

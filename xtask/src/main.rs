@@ -12,6 +12,7 @@ mod bindings;
 mod browser;
 mod candle;
 mod ci;
+mod clang;
 mod counts;
 mod debian;
 mod drop_in;

@@ -4,12 +4,12 @@
 //! by its own tests. Built as `libobjc.so` it stands where Apple's runtime would, under tests that
 //! do not know of it: those of the crates under test, run unmodified.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::bindings;
+use crate::clang::Clang;
 use crate::counts::Counts;
 use crate::error::Error;
 use crate::layout::Layout;
@@ -28,7 +28,10 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     bindings::prepare(layout)?;
     heading("sim: the simulator's own tests");
     let simulator: Vec<_> = layout.simulator().collect();
-    let own = tests(&layout.sim(), &simulator, filters).count()?;
+    let clang = Clang::find(layout)?;
+    let own = tests(&layout.sim(), &simulator, filters)
+        .envs(clang.variables())
+        .count()?;
     let on_it = Shared::build(layout).and_then(|shared| shared.test(layout, filters));
     Ok(own + Counts::of(on_it))
 }
@@ -41,7 +44,9 @@ pub fn races(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     heading("races: wrong kernels are caught, right ones are not");
     bindings::prepare(layout)?;
     let selection = ["-p", "metal-sim-msl", "--test", "races"];
-    tests(&layout.sim(), &selection, filters).count()
+    tests(&layout.sim(), &selection, filters)
+        .envs(Clang::find(layout)?.variables())
+        .count()
 }
 
 /// The simulator as a shared library, with what it takes to build and run programs against it.
@@ -52,6 +57,8 @@ pub struct Shared {
     library: PathBuf,
     /// Where the Rust standard library is as a shared library.
     toolchain: PathBuf,
+    /// What compiles kernels.
+    clang: Clang,
 }
 
 impl Shared {
@@ -65,6 +72,7 @@ impl Shared {
         let shared = Self {
             library: target.join("lib"),
             toolchain: PathBuf::from(toolchain.trim()),
+            clang: Clang::find(layout)?,
             target,
         };
         // The simulator must not be linked against an earlier build of itself: its own search
@@ -115,14 +123,17 @@ impl Shared {
                 ("CARGO_ENCODED_RUSTFLAGS", &flags),
                 ("CARGO_ENCODED_RUSTDOCFLAGS", &flags),
             ])
-            .envs([self.search_path()])
+            .envs(self.variables())
     }
 
-    /// The environment variable that lets programs find the library when they run.
-    pub fn search_path(&self) -> (&'static str, OsString) {
+    /// The environment variables that let programs find the library and the compiler when they run.
+    pub fn variables(&self) -> Vec<(&'static str, OsString)> {
         let path = [self.library.as_path(), self.toolchain.as_path()];
-        let name = "LD_LIBRARY_PATH";
-        (name, search_path(&path, env::var_os(name)))
+        let path = search_path(&path, self.clang.libraries());
+        let libraries = ("LD_LIBRARY_PATH", path);
+        std::iter::once(libraries)
+            .chain(self.clang.variable())
+            .collect()
     }
 }
 
@@ -144,6 +155,8 @@ fn install(file: &Path, target: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+
     use super::*;
 
     #[test]

@@ -60,7 +60,7 @@ impl Suite {
         heading(&format!("{}: the tests of others", self.name));
         let folder = self.prepare(layout)?;
         let programs = self.build(&shared, &folder)?;
-        let mut environment: Environment = vec![shared.search_path()];
+        let mut environment: Environment = shared.variables();
         environment.extend(self.environment.iter().map(|(name, it)| (*name, it.into())));
         self.test(&programs, &skips, filters, &environment)
     }

@@ -185,6 +185,18 @@ fn a_dry_run_shows_everything_and_writes_nothing() {
 }
 
 #[test]
+fn json_has_the_same_lines() {
+    let user = User::with_candle_nn("json");
+    let said = user.succeeds(&["--dry-run", "--ops", &ops()]);
+    let json = user.succeeds(&["--dry-run", "--json", "--ops", &ops()]);
+    let done: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(done["dry_run"], true);
+    assert_eq!(done["undo"], false);
+    let lines: Vec<_> = done["said"].as_array().unwrap().iter().collect();
+    assert_eq!(lines, said.lines().collect::<Vec<_>>());
+}
+
+#[test]
 fn a_second_run_and_a_second_undo_do_nothing_and_say_so() {
     let user = patched("twice");
     let once = user.files();

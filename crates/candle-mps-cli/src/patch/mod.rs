@@ -18,6 +18,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 
 use self::edits::{Change, Edited, Redirects};
 pub use self::error::Error;
@@ -48,17 +50,41 @@ pub struct Arguments {
     /// one of crates.io
     #[arg(long, value_name = "PATH", conflicts_with = "undo")]
     ops: Option<PathBuf>,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was done, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Done<'a> {
+    workspace: &'a Path,
+    undo: bool,
+    dry_run: bool,
+    /// Line by line.
+    said: Vec<&'a str>,
 }
 
 /// The command. Returns what is to be said.
 pub fn run(arguments: &Arguments) -> Result<String> {
     let workspace = Workspace::find(arguments.manifest_path.as_deref())?;
-    if arguments.undo {
-        undo(&workspace, arguments.dry_run)
+    let Arguments { undo, dry_run, .. } = *arguments;
+    let said = if undo {
+        self::undo(&workspace, dry_run)?
     } else {
         let ops = arguments.ops.as_deref().map(Ops::checkout).transpose()?;
-        patch(&workspace, ops, arguments.dry_run)
+        patch(&workspace, ops, dry_run)?
+    };
+    if !arguments.json {
+        return Ok(said);
     }
+    let done = json!(Done {
+        workspace: &workspace.manifest,
+        undo,
+        dry_run,
+        said: said.lines().collect(),
+    });
+    Ok(format!("{done:#}\n"))
 }
 
 /// What a workspace consists of before it is changed.

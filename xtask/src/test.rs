@@ -103,7 +103,10 @@ impl Set {
                 "objc suites",
                 objc::SUITE.run(layout, filters).and_then(some),
             ),
-            Self::Candle => ("candle", candle::SUITE.run(layout, filters).and_then(some)),
+            Self::Candle => (
+                "candle suites",
+                candle::SUITE.run(layout, filters).and_then(some),
+            ),
             Self::Races => ("races", sim::races(layout, filters).and_then(some)),
             Self::Arm => ("arm", arm::run(layout, filters).and_then(some)),
             Self::Asan => ("asan", asan::run(layout, filters).and_then(some)),

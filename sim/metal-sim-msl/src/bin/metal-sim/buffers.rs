@@ -78,6 +78,7 @@ impl Buffer {
                 address: buffer.bytes.as_mut_ptr(),
                 length: buffer.bytes.len(),
                 label: buffer.label.clone(),
+                written: None,
             });
         }
         bindings

@@ -23,8 +23,9 @@ impl Expected {
         match self {
             Self::Floats(wanted) => {
                 for (at, (is, wanted)) in read(bytes).iter().zip(wanted).enumerate() {
-                    // Not `>`: NaN is wrong, too.
-                    if !((is - wanted).abs() <= 1e-4 * (1. + wanted.abs())) {
+                    let close = (is - wanted).abs() <= 1e-4 * (1. + wanted.abs());
+                    // NaN is not close to anything.
+                    if !close {
                         return differs(at, is, wanted);
                     }
                 }

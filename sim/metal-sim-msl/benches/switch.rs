@@ -1,5 +1,4 @@
-//! What a GPU thread costs: a round trip between fibers, and a loop of loads with and without the detector. The kernels
-//! are those of the tests. Each figure is the median of several runs, which alternate; the spread is that of the middle
+//! What a GPU thread costs: a round trip between fibers, and kernels with and without the detector. Each figure is the median of several runs, which alternate; the spread is that of the middle
 //! half.
 
 #[path = "../tests/support/mod.rs"]
@@ -11,14 +10,6 @@ use metal_sim_msl::pipeline::{Constants, Pipeline};
 use std::time::Instant;
 
 const RUNS: usize = 21;
-
-fn pipeline(kernel: &str, races: bool, library: &std::path::Path) -> Pipeline {
-    let checks = Checks {
-        races,
-        strict_flags: false,
-    };
-    support::pipeline(library, "races.cpp", kernel, checks, &Constants::default())
-}
 
 /// Nanoseconds of one dispatch.
 fn time(pipeline: &Pipeline, grid: Grid, buffers: &[Option<Binding>]) -> f64 {
@@ -50,10 +41,11 @@ fn report(what: &str, mut times: Vec<f64>, per: f64) -> f64 {
 
 fn main() {
     let plain = support::compile("races.cpp", false);
-    let checked = support::compile("races.cpp", true);
 
     for threads in [32, 256, 1024] {
-        let switches = pipeline("switches", false, &plain);
+        let none = Checks::default();
+        let constants = Constants::default();
+        let switches = support::pipeline(&plain, "races.cpp", "switches", none, &constants);
         let times = (0..RUNS)
             .map(|_| time(&switches, support::groups(1, threads), &[]))
             .collect();
@@ -64,85 +56,93 @@ fn main() {
         );
     }
 
-    let mut words = [vec![0_u32; 64 * 256], vec![0; 256], vec![0; 4096]];
-    let buffers: Vec<_> = words
-        .iter_mut()
-        .map(|words| support::binding(words, ""))
-        .collect();
-    let both = [
-        pipeline("dot", false, &plain),
-        pipeline("dot", true, &checked),
-    ];
-    let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..RUNS {
-        for (pipeline, times) in both.iter().zip(&mut times) {
-            times.push(time(pipeline, support::groups(16, 256), &buffers));
-        }
+    for case in CASES {
+        compare(&case);
     }
-    let [fast, slow] = times;
-    let rounds = 4096.0 * 256.0;
-    let fast = report("multiply and add, two loads", fast, rounds);
-    let slow = report("the same with the detector", slow, rounds);
-    println!(
-        "the detector costs {:.1} times as much where there is nothing but loads",
-        slow / fast
-    );
-    reduction();
 }
 
-/// A kernel as they usually are: a sum of each row, with simd operations and a barrier. Compiled by this crate.
-fn reduction() {
+/// A kernel, timed with the detector and without; compiled by this crate.
+struct Case {
+    kernel: &'static str,
+    what: &'static str,
+    /// Words of its buffers.
+    words: &'static [usize],
+    grid: Grid,
+    /// What the figure is of; 1: a whole dispatch.
+    per: f64,
+}
+
+const fn groups(groups: [u32; 3], threads: u32) -> Grid {
+    let threads = [threads, 1, 1];
+    Grid::Threadgroups { groups, threads }
+}
+
+const CASES: [Case; 5] = [
+    Case {
+        kernel: "loads",
+        what: "multiply and add, two loads (the worst case)",
+        words: &[64 * 256, 256, 4096],
+        grid: groups([16, 1, 1], 256),
+        per: 4096.0 * 256.0,
+    },
+    Case {
+        kernel: "rows",
+        what: "maxima and sums of 64 rows of 1024",
+        words: &[64 * 1024, 64],
+        grid: groups([64, 1, 1], 256),
+        per: 1.0,
+    },
+    Case {
+        kernel: "softmax",
+        what: "softmax in one pass, 64 rows of 1024",
+        words: &[64 * 1024, 64 * 1024],
+        grid: groups([64, 1, 1], 256),
+        per: 1.0,
+    },
+    Case {
+        kernel: "tiles",
+        what: "product of 64x64, tiles of 16x16",
+        words: &[4096, 4096, 4096],
+        grid: groups([4, 4, 1], 256),
+        per: 1.0,
+    },
+    Case {
+        kernel: "matrices",
+        what: "product of 64x64, simdgroup matrices",
+        words: &[4096, 4096, 4096],
+        grid: groups([2, 2, 1], 128),
+        per: 1.0,
+    },
+];
+
+fn compare(case: &Case) {
     let options = Options {
-        name: "rows.metal".into(),
+        name: "kernels.metal".into(),
         ..Options::default()
     };
-    let library = Library::from_source(ROWS, &options).expect("it is correct");
-    let mut words = [vec![0_u32; 64 * 1024], vec![0; 64]];
+    let library = Library::from_source(KERNELS, &options).expect("it is correct");
+    let mut words: Vec<_> = case.words.iter().map(|&count| vec![0_u32; count]).collect();
     let buffers: Vec<_> = words
         .iter_mut()
         .map(|words| support::binding(words, ""))
         .collect();
-    let make = |races| {
+    let both = [false, true].map(|races| {
         let checks = Checks {
             races,
             strict_flags: false,
         };
-        Pipeline::new(&library, "rows", &Constants::default(), checks).expect("it compiles")
-    };
-    let both = [make(false), make(true)];
+        Pipeline::new(&library, case.kernel, &Constants::default(), checks).expect("it compiles")
+    });
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..RUNS {
         for (pipeline, times) in both.iter().zip(&mut times) {
-            times.push(time(pipeline, support::groups(64, 256), &buffers));
+            times.push(time(pipeline, case.grid, &buffers));
         }
     }
     let [fast, slow] = times;
-    let fast = report("maxima and sums of 64 rows of 1024, whole", fast, 1.0);
-    let slow = report("the same with the detector", slow, 1.0);
-    println!("the detector costs {:.1} times as much", slow / fast);
+    let fast = report(case.what, fast, case.per);
+    let slow = report("  with the detector", slow, case.per);
+    println!("  the detector costs {:.1} times as much", slow / fast);
 }
 
-const ROWS: &str = "#include <metal_stdlib>
-using namespace metal;
-kernel void rows(device const float *in [[buffer(0)]], device float *out [[buffer(1)]],
-                 uint me [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-                 uint simdgroup [[simdgroup_index_in_threadgroup]], uint row [[threadgroup_position_in_grid]]) {
-  threadgroup float parts[8];
-  float most = -INFINITY;
-  for (uint i = me; i < 1024; i += 256) most = max(most, in[row * 1024 + i]);
-  most = simd_max(most);
-  if (lane == 0) parts[simdgroup] = most;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  most = simd_max(parts[lane % 8]);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  float sum = 0;
-  for (uint i = me; i < 1024; i += 256) sum += exp(in[row * 1024 + i] - most);
-  sum = simd_sum(sum);
-  if (lane == 0) parts[simdgroup] = sum;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (simdgroup == 0) {
-    sum = simd_sum(lane < 8 ? parts[lane] : 0.0f);
-    if (lane == 0) out[row] = sum;
-  }
-}
-";
+const KERNELS: &str = include_str!("kernels.metal");

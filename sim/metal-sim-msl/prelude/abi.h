@@ -4,10 +4,11 @@
 #pragma once
 // The prelude is compiled without the system's headers.
 typedef __UINT8_TYPE__ uint8_t;
+typedef __UINT16_TYPE__ uint16_t;
 typedef __UINT32_TYPE__ uint32_t;
 typedef __UINT64_TYPE__ uint64_t;
 
-#define MSL_ABI 1
+#define MSL_ABI 2
 
 // One GPU thread, as its kernel's attributes ask for it. Constant while the thread runs.
 typedef struct {
@@ -54,6 +55,41 @@ typedef struct {
   void (*atomic)(const void* at, uint32_t size, uint32_t kind, uint32_t order, const void* pc);
   void (*fence)(uint32_t mem_flags, uint32_t order, const void* pc);  // atomic_thread_fence
 } msl_runtime;
+
+// What the detector shares with the library that it watches, so that most accesses need no call: a compiled access
+// (detect.h) decides the usual cases itself. An access is a stamp: its time in the low half, where and by whom in the
+// high half: bits 0 to 9 the thread's index in its threadgroup, 10 to 12 the logarithm of the size, 13 to 31 the place
+// in code, in steps of 4 bytes. Times only grow: those of a threadgroup are above those of all that ran before it. In
+// place of a time, 0 is nobody, and 1 nobody where a read of that is a finding.
+enum { MSL_SITES = 1 << 19, MSL_SITE_STEP = 2 };
+
+// What is known of 1, 2 or 4 bytes. A read by one lane or by several of a simdgroup at the same time is in `read` and
+// `readers`; for readers of two simdgroups, `read` and `other` stand for all.
+typedef struct {
+  uint64_t write, read, other;
+  uint32_t readers;  // lanes of the reader's simdgroup
+  uint32_t kept;
+} msl_cell;
+enum { MSL_NOWHERE = 0, MSL_HERE = 1, MSL_ENOUGH = 2, MSL_ELSEWHERE = 3, MSL_OUTSIDE = 4 };
+
+// A page of 4096 bytes.
+typedef struct {
+  uint64_t tag;       // its address / 4096, times 4, and the logarithm of a cell's bytes or MSL_QUIET
+  msl_cell* cells;    // of the whole page
+  uint16_t from, to;  // quiet: accesses between these offsets mean nothing
+  uint32_t kind;      // of memory, for `barrier` and `seen`
+} msl_page;
+enum { MSL_PAGES = 1024, MSL_QUIET = 3 };
+
+typedef struct {
+  uint64_t base;        // of the library
+  uint32_t now, lane;   // of the running thread
+  uint32_t start;       // when its threadgroup began
+  uint32_t learnt;      // a thread learnt of others by acquire: leave it to the runtime
+  uint32_t barrier[2];  // earlier times of this threadgroup are ordered before now
+  uint32_t seen[2];     // so are those of its simdgroup up to here
+  msl_page pages[MSL_PAGES];
+} msl_watch;
 
 // Where the value of an argument comes from.
 enum {
@@ -102,6 +138,8 @@ typedef struct {
 // Exported by a library (extern "C"):
 //   const msl_library* msl_library_1(void);
 //   void msl_bind_1(const msl_runtime*);
+//   void msl_watch_1(msl_watch*);
+//     With the detector only: what it shares during a dispatch, or null after it. One dispatch at a time.
 //   void msl_derive_1(void);
 //     Computes the constants that are derived from others (index ~0). Call it after the values were written and before
 //     the first dispatch; an argument whose constant is derived is on if that constant is then true.

@@ -3,11 +3,12 @@
 
 #![allow(missing_docs)] // The header has the text.
 
+pub use crate::detect::Cell;
 use std::ffi::{c_char, c_void};
 use std::mem::{offset_of, size_of};
 
 /// Changes when either twin does.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 /// Lanes of a simdgroup.
 pub const SIMD: u32 = 32;
 /// Lanes of a quad.
@@ -72,6 +73,38 @@ pub struct Runtime {
     pub fence: unsafe extern "C" fn(u32, u32, *const c_void),
 }
 
+/// Places in code that a stamp can tell apart, and the logarithm of their distance.
+pub const SITES: u32 = 1 << 19;
+pub const SITE_STEP: u32 = 2;
+
+/// Pages that compiled accesses find without a call.
+pub const PAGES: usize = 1024;
+
+/// In place of a cell's size, for memory that is nobody's business.
+pub const QUIET: u64 = 3;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Page {
+    pub tag: u64,
+    pub cells: *mut Cell,
+    pub from: u16,
+    pub to: u16,
+    pub kind: u32,
+}
+
+#[repr(C)]
+pub struct Watch {
+    pub base: u64,
+    pub now: u32,
+    pub lane: u32,
+    pub start: u32,
+    pub learnt: u32,
+    pub barrier: [u32; 2],
+    pub seen: [u32; 2],
+    pub pages: [Page; PAGES],
+}
+
 #[repr(C)]
 pub struct Argument {
     pub kind: u32,
@@ -120,6 +153,7 @@ pub struct Library {
 pub mod symbol {
     pub const LIBRARY: &[u8] = b"msl_library_1\0";
     pub const BIND: &[u8] = b"msl_bind_1\0";
+    pub const WATCH: &[u8] = b"msl_watch_1\0";
     pub const DERIVE: &[u8] = b"msl_derive_1\0";
     pub const VARIABLES: &[u8] = b"msl_variables_1\0";
 }
@@ -127,6 +161,7 @@ pub mod symbol {
 /// Their types.
 pub type GetLibrary = unsafe extern "C" fn() -> *const Library;
 pub type Bind = unsafe extern "C" fn(*const Runtime);
+pub type SetWatch = unsafe extern "C" fn(*mut Watch);
 pub type Derive = unsafe extern "C" fn();
 pub type GetVariables = unsafe extern "C" fn(*mut u32) -> *const Variable;
 
@@ -135,6 +170,9 @@ const _: () = {
     assert!(offset_of!(Thread, thread_index_in_threadgroup) == 21 * 4);
     assert!(size_of::<Variable>() == 24 && offset_of!(Variable, line) == 16);
     assert!(size_of::<Runtime>() == 10 * 8 && offset_of!(Runtime, fence) == 9 * 8);
+    assert!(size_of::<Cell>() == 32);
+    assert!(size_of::<Page>() == 24 && offset_of!(Page, kind) == 20);
+    assert!(size_of::<Watch>() == 40 + 24 * PAGES && offset_of!(Watch, seen) == 32);
     assert!(size_of::<Argument>() == 40 && offset_of!(Argument, size) == 24);
     assert!(size_of::<Kernel>() == 40 && offset_of!(Kernel, max_total_threads) == 28);
     assert!(size_of::<Constant>() == 48 && offset_of!(Constant, defined) == 40);

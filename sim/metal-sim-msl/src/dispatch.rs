@@ -1,8 +1,10 @@
 //! What a pipeline is asked to run: a grid, buffers, threadgroup memory, and in which order.
 
 use std::env;
+use std::sync::Arc;
 
 use crate::finding::Finding;
+use crate::written::Written;
 
 /// How many threads, and how they are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub struct Binding {
     pub length: usize,
     /// As findings call it.
     pub label: String,
+    /// Of a private buffer: which bytes of it were written so far. A read of others is a finding. The detector adds
+    /// what the kernel writes.
+    pub written: Option<Arc<Written>>,
 }
 
 /// The order in which the threads of a threadgroup take turns.

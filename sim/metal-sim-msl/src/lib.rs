@@ -8,7 +8,7 @@
 //! | `library` | what a source has in it: kernels, arguments, function constants |
 //! | `pipeline`, `loaded` | a kernel, compiled and loaded, ready to be dispatched |
 //! | `runtime` | fibers, simdgroups, threadgroups, barriers, schedules |
-//! | `detect` | who accessed what, ordered by what |
+//! | `detect`, `written` | who accessed what, ordered by what |
 //! | `abi` | what compiled code and the runtime know of each other |
 //!
 //! `prelude/` is the C++ side: `metal_stdlib` for the host's compiler.
@@ -31,9 +31,11 @@ mod loaded;
 mod messages;
 pub mod pipeline;
 mod runtime;
+mod written;
 
 pub use dispatch::{Binding, Dispatch, Grid, Outcome, Schedule};
 pub use error::Error;
 pub use finding::{Finding, FindingKind};
 pub use library::{Argument, ArgumentKind, Builtin, Checks, Constant, Function, Library, Options};
 pub use pipeline::{Constants, Pipeline};
+pub use written::Written;

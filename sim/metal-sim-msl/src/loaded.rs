@@ -15,6 +15,8 @@ pub struct Loaded {
     path: PathBuf,
     table: &'static abi::Library,
     derive: abi::Derive,
+    /// With the detector only.
+    watch: Option<abi::SetWatch>,
     variables: &'static [abi::Variable],
     /// Held while a dispatch needs the constants to stay as they are.
     constants: Mutex<()>,
@@ -65,6 +67,8 @@ impl Loaded {
             let derive = *library
                 .get::<abi::Derive>(symbol::DERIVE)
                 .map_err(missing)?;
+            let watch = library.get::<abi::SetWatch>(symbol::WATCH).ok();
+            let watch = watch.map(|watch| *watch);
             let mut count = 0;
             let variables = library
                 .get::<abi::GetVariables>(symbol::VARIABLES)
@@ -73,6 +77,7 @@ impl Loaded {
                 path: path.to_owned(),
                 table: &*table,
                 derive,
+                watch,
                 variables: list(variables, count),
                 constants: Mutex::new(()),
                 _library: library,
@@ -130,10 +135,14 @@ impl Loaded {
     }
 
     /// Writes the values of the constants, by their numbers, and computes those derived from them. Without any constants
-    /// there is nothing to hold.
-    pub fn set_constants(&self, values: &[(usize, Vec<u8>)]) -> Option<MutexGuard<'_, ()>> {
+    /// there is nothing to hold, unless the detector watches.
+    pub fn set_constants(
+        &self,
+        values: &[(usize, Vec<u8>)],
+        watched: bool,
+    ) -> Option<MutexGuard<'_, ()>> {
         let table = self.constant_table();
-        if table.is_empty() {
+        if table.is_empty() && !watched {
             return None;
         }
         let guard = self
@@ -166,6 +175,19 @@ impl Loaded {
         // SAFETY: as above.
         unsafe { (self.derive)() };
         Some(guard)
+    }
+
+    /// Tells the library what its accesses look at, or null. Whoever does holds what [`Loaded::set_constants`] returned.
+    ///
+    /// # Safety
+    /// It stays until null is told, with the cells that it names.
+    pub unsafe fn set_watch(&self, watch: *mut abi::Watch, code: usize) {
+        // A stamp would not tell places in more code than this apart.
+        let fits = code < (abi::SITES << abi::SITE_STEP) as usize;
+        if let (Some(set), true) = (self.watch, fits) {
+            // SAFETY: a function of the library; the rest as the caller says.
+            unsafe { set(watch) };
+        }
     }
 
     /// Whether the argument is there, as far as its constant says. The constants are set.

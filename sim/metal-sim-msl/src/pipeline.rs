@@ -197,12 +197,10 @@ impl Pipeline {
         })?;
         self.check_sizes(&shape, dispatch)?;
         // Held until the end: the kernel reads the constants while it runs.
-        let constants = inner.library.set_constants(&inner.constants);
+        let races = inner.checks.races;
+        let constants = inner.library.set_constants(&inner.constants, races);
         let addresses = inner.addresses(dispatch)?;
-        let detector = inner
-            .checks
-            .races
-            .then(|| inner.detector(dispatch, shape, &addresses));
+        let mut detector = races.then(|| inner.detector(dispatch, shape, &addresses));
         let launch = Launch {
             call: Call {
                 entry: inner.kernel.entry,
@@ -213,8 +211,18 @@ impl Pipeline {
             os_threads: dispatch.threads,
             threadgroup_memory: dispatch.threadgroup_memory,
         };
-        // SAFETY: the compiler made the kernel for this table of buffers, and whoever bound them keeps them.
-        let ran = unsafe { launch.run(detector) };
+        let (_, code) = loaded(inner.kernel.entry as usize).unwrap_or_default();
+        let watch = detector.as_mut().map(|detector| detector.watch());
+        // SAFETY: the compiler made the kernel for this table of buffers, and whoever bound them keeps them. The detector
+        // is there until the kernel has ended.
+        let ran = unsafe {
+            if let Some(watch) = watch {
+                inner.library.set_watch(watch, code.len());
+            }
+            let ran = launch.run(detector);
+            inner.library.set_watch(null_mut(), 0);
+            ran
+        };
         drop(constants);
         let ran = ran.map_err(|error| Error::Io {
             doing: "stacks for GPU threads (see vm.max_map_count)".into(),
@@ -368,6 +376,7 @@ impl Inner {
                 Some(Region {
                     start: binding.address.addr(),
                     length: binding.length,
+                    written: binding.written.clone(),
                     name: name(index, &binding.label),
                 })
             });

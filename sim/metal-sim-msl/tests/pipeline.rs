@@ -44,6 +44,7 @@ fn words<T>(values: &mut [T], label: &str) -> Option<Binding> {
         address: values.as_mut_ptr().cast(),
         length: size_of_val(values),
         label: label.into(),
+        written: None,
     })
 }
 

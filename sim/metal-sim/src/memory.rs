@@ -1,9 +1,11 @@
 //! Host memory behind a buffer. The GPU thread and the CPU both reach it through raw
 //! pointers, as on a Mac with unified memory; nothing here ever makes a reference to it.
 
+use metal_sim_msl::Written;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Apple's page size, which no-copy buffers are held to.
@@ -22,6 +24,8 @@ pub struct Memory {
     origin: Origin,
     /// Set when the buffer object is gone and only recorded work still knows the memory.
     abandoned: AtomicBool,
+    /// For the detector, what of private memory holds something.
+    written: Option<Arc<Written>>,
 }
 
 /// Where memory came from, and so how it ends.
@@ -54,6 +58,7 @@ impl Memory {
             len,
             origin: Origin::Own(layout),
             abandoned: AtomicBool::new(false),
+            written: None,
         })
     }
 
@@ -71,7 +76,18 @@ impl Memory {
             len,
             origin: Origin::Foreign(at_end),
             abandoned: AtomicBool::new(false),
+            written: None,
         }
+    }
+
+    /// Notes from now on what is written, as nothing was so far.
+    pub fn trace(&mut self) {
+        self.written = Some(Arc::new(Written::nothing(self.base(), self.len)));
+    }
+
+    /// What was written, if that is noted.
+    pub fn written(&self) -> Option<&Arc<Written>> {
+        self.written.as_ref()
     }
 
     /// The first byte.

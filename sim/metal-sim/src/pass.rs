@@ -18,6 +18,8 @@ pub struct Access {
     pub range: Range<usize>,
     /// Whether they are written.
     pub write: bool,
+    /// The detector notes what of it is written; otherwise it counts as written whole.
+    pub traced: bool,
 }
 
 impl Access {
@@ -27,6 +29,7 @@ impl Access {
             memory: memory.clone(),
             range,
             write: false,
+            traced: false,
         }
     }
 
@@ -36,6 +39,25 @@ impl Access {
             memory: memory.clone(),
             range,
             write: true,
+            traced: false,
+        }
+    }
+
+    /// What a kernel under the detector may write.
+    pub fn traced(memory: &Arc<Memory>, range: Range<usize>) -> Self {
+        Self {
+            traced: true,
+            ..Self::write(memory, range)
+        }
+    }
+
+    /// Notes that it was made.
+    fn note(&self) {
+        if let Some(written) = self.memory.written()
+            && self.write
+            && !self.traced
+        {
+            written.mark(self.range.clone());
         }
     }
 }
@@ -163,6 +185,7 @@ impl Pass {
         for step in self.steps {
             if let Step::Run(op) = step {
                 (op.run)();
+                op.accesses.iter().for_each(Access::note);
             }
         }
         self.done.set();

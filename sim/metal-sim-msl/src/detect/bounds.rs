@@ -1,13 +1,17 @@
 //! What memory a kernel may access: its buffers, and what is its own without being anyone's business: stacks, the
 //! library's constants. Everything else is out of bounds, and told by the buffer that is nearest.
 
+use crate::written::Written;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A buffer of the dispatch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Region {
     pub start: usize,
     pub length: usize,
+    /// Of a private buffer: what of it holds something.
+    pub written: Option<Arc<Written>>,
     /// By index and label, as findings say it.
     pub name: String,
 }
@@ -130,6 +134,7 @@ mod tests {
         let region = |start, length, name: &str| Region {
             start,
             length,
+            written: None,
             name: name.into(),
         };
         let bounds = Bounds {

@@ -1,22 +1,26 @@
 //! What is remembered of a few bytes that were always accessed together: the last plain write, and the accesses since
-//! that a later write must be ordered after.
+//! that a later write must be ordered after. Compiled accesses decide the usual cases on the same cells, by the same
+//! rules (`prelude/detect.h`); this is for everything.
 //!
-//! Most memory is read by nobody, by one lane, or by lanes of one simdgroup at the same time: that fits into the cell.
-//! Everything else is in a [`Spill`]. Readers that add nothing are not kept: threadgroups run one after the other under
-//! the detector, so whoever writes later is in another threadgroup than a reader from an earlier one, and one such
-//! reader stands for all; within a threadgroup, two from different simdgroups stand for all until the next barrier.
-//! (Where acquire orders some of them before the write and not others, one that was not kept may be missed.)
+//! Most memory is read by nobody, by one lane, or by lanes of one simdgroup at the same time. Readers that add nothing
+//! are not kept: threadgroups run one after the other under the detector, so whoever writes later is in another
+//! threadgroup than a reader from an earlier one, and one such reader stands for all; within a threadgroup, two from
+//! different simdgroups stand for all until the next barrier. Everything else is in a [`Spill`]. (Where acquire orders
+//! some of them before the write and not others, one that was not kept may be missed.)
 
 use crate::detect::clock::Clock;
 use crate::detect::stamp::Stamp;
 use crate::finding::AccessKind;
 use crate::runtime::simdgroup::lanes;
 
+/// The twin of `msl_cell`.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Cell {
     write: Stamp,
-    /// One of the readers.
+    /// One of the readers, the earlier of two.
     read: Stamp,
+    other: Stamp,
     /// Lanes of the reader's simdgroup, or the index of a spill.
     readers: u32,
     kept: Kept,
@@ -28,12 +32,13 @@ pub struct Cell {
 enum Kept {
     #[default]
     Nowhere,
-    /// In the cell.
+    /// In the cell: lanes of one simdgroup.
     Here,
-    Spilled,
-    /// Spilled, and two readers in it stand for all as long as they are unordered with the present: no barrier came
-    /// since `read`, the earlier of them.
+    /// `read` and `other`: they stand for all as long as they are unordered with the present, as no barrier came since.
     Enough,
+    Spilled,
+    /// The memory is not the kernel's, as far as was known.
+    Outside,
 }
 
 /// Accesses since the last write that do not fit into a cell.
@@ -87,8 +92,6 @@ pub struct Now<'a> {
     pub stamp: Stamp,
     pub kind: usize,
     pub clock: &'a Clock,
-    /// Whether a read of what nobody wrote is a finding.
-    pub fresh: bool,
 }
 
 impl Now<'_> {
@@ -103,74 +106,31 @@ impl Now<'_> {
     }
 }
 
-/// An access with what decides most of them.
-#[derive(Clone, Copy)]
-pub struct Quick {
-    pub stamp: Stamp,
-    /// Earlier times of this threadgroup are ordered before it.
-    pub barrier: u32,
-    /// Whether a reader from another threadgroup is surely unordered with it.
-    pub foreign: bool,
-    /// Whether a read of what nobody wrote is a finding.
-    pub fresh: bool,
-}
-
 impl Cell {
-    /// Whether the last write is surely ordered before the access.
-    #[inline]
-    fn quick_after_write(&self, quick: &Quick) -> bool {
-        let (write, me) = (self.write, quick.stamp);
-        if write.group == 0 {
-            return !quick.fresh;
+    /// Nobody wrote it, and a read of that is a finding.
+    pub const UNWRITTEN: Self = Self::of(Stamp::UNWRITTEN, Kept::Nowhere);
+    /// Every access is left to the detector.
+    pub const OUTSIDE: Self = Self::of(Stamp::UNWRITTEN, Kept::Outside);
+
+    const fn of(write: Stamp, kept: Kept) -> Self {
+        const NOBODY: Stamp = Stamp::NOBODY;
+        Self {
+            write,
+            read: NOBODY,
+            other: NOBODY,
+            readers: 0,
+            kept,
         }
-        write.group == me.group && (write.time < quick.barrier || write.lane() == me.lane())
     }
 
-    /// A plain read that surely is no race, remembered. False: it was not decided.
-    #[inline]
-    pub fn quick_read(&mut self, quick: Quick) -> bool {
-        if !self.quick_after_write(&quick) {
-            return false;
-        }
-        let me = quick.stamp;
-        match self.kept {
-            Kept::Nowhere => self.keep_here(me),
-            Kept::Here if self.read.group != me.group => return quick.foreign,
-            Kept::Here if self.read.time == me.time && self.read.simdgroup() == me.simdgroup() => {
-                self.readers |= 1 << (me.lane() % 32);
-                self.read = me;
-            }
-            Kept::Here if self.read.time < quick.barrier => self.keep_here(me),
-            Kept::Enough => return self.read.group == me.group && self.read.time >= quick.barrier,
-            Kept::Here | Kept::Spilled => return false,
-        }
-        true
-    }
-
-    /// The same for a plain write.
-    #[inline]
-    pub fn quick_write(&mut self, quick: Quick) -> bool {
-        let me = quick.stamp;
-        let write = self.write.group == 0 || self.quick_after_write(&quick);
-        let reads = match self.kept {
-            Kept::Nowhere => true,
-            Kept::Here => {
-                let alone = self.readers == 1 << (me.lane() % 32)
-                    && self.read.simdgroup() == me.simdgroup();
-                self.read.group == me.group && (alone || self.read.time < quick.barrier)
-            }
-            Kept::Spilled | Kept::Enough => false,
-        };
-        if write && reads {
-            (self.write, self.kept) = (me, Kept::Nowhere);
-        }
-        write && reads
+    pub fn is_outside(&self) -> bool {
+        self.kept == Kept::Outside
     }
 
     /// The spill's copy belongs to the copied cell.
     pub fn duplicate(&self, spills: &mut Spills) -> Self {
         let mut copy = *self;
-        if matches!(self.kept, Kept::Spilled | Kept::Enough) {
+        if self.kept == Kept::Spilled {
             copy.readers = spills.take();
             spills.all[copy.readers as usize] = spills.all[self.readers as usize].clone();
         }
@@ -179,14 +139,20 @@ impl Cell {
 
     /// Whether anyone wrote: plainly or by an atomic function.
     pub fn written(&self, spills: &Spills) -> bool {
-        let spilled = || matches!(self.kept, Kept::Spilled | Kept::Enough);
-        self.write.group != 0
-            || spilled() && !spills.all[self.readers as usize].0[ATOMIC_WRITES].is_empty()
+        self.write.is_time()
+            || self.kept == Kept::Spilled
+                && !spills.all[self.readers as usize].0[ATOMIC_WRITES].is_empty()
+    }
+
+    /// Whether a read now is of what nobody wrote.
+    #[inline]
+    pub fn unwritten(&self, spills: &Spills) -> bool {
+        self.write == Stamp::UNWRITTEN && !self.written(spills)
     }
 
     #[inline]
     fn write_conflict(&self, now: &Now) -> Option<Conflict> {
-        let conflict = self.write.group != 0 && !now.after(self.write);
+        let conflict = self.write.is_time() && !now.after(self.write);
         conflict.then_some(Conflict {
             first: self.write,
             kind: AccessKind::Write,
@@ -194,14 +160,14 @@ impl Cell {
     }
 
     /// A plain read.
-    #[inline]
     pub fn read(&mut self, spills: &mut Spills, now: &Now) -> Option<Conflict> {
         let conflict = self.write_conflict(now);
         let (me, clock) = (now.stamp, now.clock);
         match self.kept {
-            Kept::Nowhere => self.keep_here(me),
-            Kept::Here if self.read.group == me.group => {
-                if self.read.time == me.time && self.read.simdgroup() == me.simdgroup() {
+            Kept::Nowhere | Kept::Outside => self.keep_here(me),
+            Kept::Here if clock.is_present(self.read) => {
+                let apart = self.read.simdgroup() != me.simdgroup();
+                if self.read.time == me.time && !apart {
                     self.readers |= 1 << (me.lane() % 32);
                     self.read = me;
                 } else if clock
@@ -209,20 +175,22 @@ impl Cell {
                     .is_none()
                 {
                     self.keep_here(me);
+                } else if apart {
+                    (self.other, self.kept) = (me, Kept::Enough);
                 } else {
                     self.spill(spills);
                     self.keep(spills, READS, now);
                 }
             }
             // A reader from another threadgroup stands for all, unless this one comes after it by an atomic.
-            Kept::Here => {
-                if now.after(self.read) {
+            Kept::Here | Kept::Enough => {
+                let both = [self.read, self.other];
+                let count = 1 + usize::from(self.kept == Kept::Enough);
+                if now.first_unordered(&both[..count]).is_none() {
                     self.keep_here(me);
                 }
             }
-            Kept::Enough
-                if self.read.group == me.group && self.read.time >= clock.barrier[now.kind] => {}
-            Kept::Enough | Kept::Spilled => {
+            Kept::Spilled => {
                 let writes = &spills.all[self.readers as usize].0[ATOMIC_WRITES];
                 let atomic = now.first_unordered(writes).map(|first| Conflict {
                     first,
@@ -236,21 +204,15 @@ impl Cell {
     }
 
     /// A plain write.
-    #[inline]
     pub fn write(&mut self, spills: &mut Spills, now: &Now) -> Option<Conflict> {
         let mut conflict = self.write_conflict(now);
-        match self.kept {
-            Kept::Nowhere => {}
-            Kept::Here => {
-                let reader =
-                    now.clock
-                        .unordered(self.read, self.readers, now.kind, now.stamp.lane());
-                conflict = conflict.or(reader.map(|first| Conflict {
-                    first,
-                    kind: AccessKind::Read,
-                }));
-            }
-            Kept::Spilled | Kept::Enough => {
+        let reader = match self.kept {
+            Kept::Nowhere | Kept::Outside => None,
+            Kept::Here => now
+                .clock
+                .unordered(self.read, self.readers, now.kind, now.stamp.lane()),
+            Kept::Enough => now.first_unordered(&[self.read, self.other]),
+            Kept::Spilled => {
                 let spill = &spills.all[self.readers as usize];
                 let kinds = [AccessKind::Read, AccessKind::Atomic, AccessKind::Atomic];
                 let mut found = spill.0.iter().zip(kinds).filter_map(|(list, kind)| {
@@ -259,17 +221,21 @@ impl Cell {
                 });
                 conflict = conflict.or_else(|| found.next());
                 spills.give_back(self.readers);
+                None
             }
-        }
+        };
         self.write = now.stamp;
         self.kept = Kept::Nowhere;
-        conflict
+        conflict.or(reader.map(|first| Conflict {
+            first,
+            kind: AccessKind::Read,
+        }))
     }
 
     /// An access by an atomic function.
     pub fn atomic(&mut self, spills: &mut Spills, now: &Now, writes: bool) -> Option<Conflict> {
         let mut conflict = self.write_conflict(now);
-        if !matches!(self.kept, Kept::Spilled | Kept::Enough) {
+        if self.kept != Kept::Spilled {
             self.spill(spills);
         }
         self.kept = Kept::Spilled;
@@ -297,10 +263,14 @@ impl Cell {
     #[cold]
     fn spill(&mut self, spills: &mut Spills) {
         let index = spills.take();
-        if self.kept == Kept::Here {
-            let first = self.read.lane() / 32 * 32;
-            let readers = lanes(self.readers).map(|lane| self.read.with_lane(first + lane));
-            spills.all[index as usize].0[READS].extend(readers);
+        let reads = &mut spills.all[index as usize].0[READS];
+        match self.kept {
+            Kept::Here => {
+                let first = self.read.lane() / 32 * 32;
+                reads.extend(lanes(self.readers).map(|lane| self.read.with_lane(first + lane)));
+            }
+            Kept::Enough => reads.extend([self.read, self.other]),
+            Kept::Nowhere | Kept::Outside | Kept::Spilled => {}
         }
         (self.kept, self.readers) = (Kept::Spilled, index);
     }
@@ -313,7 +283,7 @@ impl Cell {
         let list = &mut spill.0[list];
         list.retain(|&earlier| !now.after(earlier));
         self.kept = Kept::Spilled;
-        if let Some(&foreign) = list.iter().find(|one| one.group != me.group) {
+        if let Some(&foreign) = list.iter().find(|&&one| !now.clock.is_present(one)) {
             list.clear();
             list.push(foreign);
             if only_reads {
@@ -331,13 +301,10 @@ impl Cell {
             list.push(me);
         }
         if let (Some(apart), true) = (apart(list), only_reads) {
-            // What the two stand for is decided by the earlier.
-            self.read = if apart.time < list[0].time {
-                apart
-            } else {
-                list[0]
-            };
-            self.kept = Kept::Enough;
+            let mut two = [list[0], apart];
+            two.sort_by_key(|one| one.time);
+            spills.give_back(self.readers);
+            ([self.read, self.other], self.kept) = (two, Kept::Enough);
         }
     }
 }

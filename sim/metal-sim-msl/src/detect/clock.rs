@@ -1,12 +1,12 @@
 //! What happened before what: the clocks of a threadgroup's threads.
 //!
-//! A thread's time grows at whatever can order its accesses before another's. At a barrier all take the same new time,
+//! Threadgroups run one after the other, and so do their times: a time says which threadgroup it is of. A thread's grows at whatever can order its accesses before another's. At a barrier all take the same new time,
 //! so everything earlier is ordered by one comparison. Between barriers, a thread knows of the lanes of its simdgroup up
 //! to which time it met them. What acquire and release add, in rare kernels, is a [`Knowledge`] of its own.
 
 use crate::abi;
 use crate::detect::knowledge::{Knowledge, Known};
-use crate::detect::stamp::Stamp;
+use crate::detect::stamp::{FIRST, Stamp};
 use crate::runtime::simdgroup::{Simdgroup, lanes};
 use std::sync::Arc;
 
@@ -16,7 +16,10 @@ pub const THREADGROUP: usize = 1;
 
 /// The clocks of the running threadgroup.
 pub struct Clock {
-    pub group: u32,
+    /// When it began.
+    pub start: u32,
+    /// Which it is, and which ran before, by when they began.
+    groups: Vec<(u32, u32)>,
     /// A barrier orders only the memory its flags name.
     pub strict: bool,
     /// By lane.
@@ -35,10 +38,11 @@ pub struct Clock {
 impl Clock {
     pub fn new(strict: bool) -> Self {
         Self {
-            group: 0,
+            start: FIRST,
+            groups: Vec::new(),
             strict,
             times: Vec::new(),
-            barrier: [1; 2],
+            barrier: [FIRST; 2],
             seen: [Vec::new(), Vec::new()],
             all_seen: [Vec::new(), Vec::new()],
             knowledge: Vec::new(),
@@ -51,15 +55,46 @@ impl Clock {
             values.clear();
             values.resize(count, value);
         }
-        self.group = group;
-        self.barrier = [1; 2];
-        reset(&mut self.times, lanes, 1);
+        self.start = self.times.iter().max().map_or(FIRST, |last| last + 1);
+        self.groups.push((self.start, group));
+        self.barrier = [self.start; 2];
+        reset(&mut self.times, lanes, self.start);
         for kind in 0..=usize::from(self.strict) {
             reset(&mut self.seen[kind], lanes, [0; 32]);
             reset(&mut self.all_seen[kind], lanes, 0);
         }
         reset(&mut self.knowledge, lanes, None);
         self.any_knowledge = false;
+    }
+
+    /// Whether times come to their end. Then all is to be forgotten, and [`Clock::restart`] called.
+    pub fn is_late(&self) -> bool {
+        self.start > u32::MAX / 2
+    }
+
+    pub fn restart(&mut self) {
+        self.times.clear();
+        self.groups.clear();
+    }
+
+    /// The threadgroup of an access.
+    pub fn group(&self, access: Stamp) -> u32 {
+        let after = self
+            .groups
+            .partition_point(|(start, _)| *start <= access.time);
+        self.groups[after.max(1) - 1].1
+    }
+
+    /// Whether an access is of the running threadgroup.
+    #[inline]
+    pub fn is_present(&self, access: Stamp) -> bool {
+        access.time >= self.start
+    }
+
+    /// The accesses of a lane's simdgroup up to this time are ordered before it.
+    #[inline]
+    pub fn all_seen(&self, kind: usize, lane: u32) -> u32 {
+        self.all_seen[kind][lane as usize]
     }
 
     /// The index of a kind of memory.
@@ -71,7 +106,7 @@ impl Clock {
     /// Whether `earlier` is ordered before what `lane` does now.
     #[inline]
     pub fn ordered(&self, earlier: Stamp, kind: usize, lane: u32) -> bool {
-        if earlier.group == self.group {
+        if self.is_present(earlier) {
             let its = earlier.lane();
             if its == lane || earlier.time < self.barrier[kind] {
                 return true;
@@ -88,7 +123,7 @@ impl Clock {
     /// not ordered.
     #[inline]
     pub fn unordered(&self, earlier: Stamp, mask: u32, kind: usize, lane: u32) -> Option<Stamp> {
-        if earlier.group == self.group {
+        if self.is_present(earlier) {
             if earlier.time < self.barrier[kind] {
                 return None;
             }
@@ -109,7 +144,7 @@ impl Clock {
     fn knows(&self, earlier: Stamp, kind: usize, lane: u32) -> bool {
         self.knowledge[lane as usize]
             .as_ref()
-            .is_some_and(|known| known.has(earlier, kind))
+            .is_some_and(|known| known.has(self.group(earlier), earlier, kind))
     }
 
     /// The kinds of memory that a barrier with these flags orders; None: values were exchanged.
@@ -199,7 +234,7 @@ impl Clock {
         }
         known.lanes.insert(lane, self.times[index]);
         self.times[index] += 1;
-        let own = Knowledge::of(self.group, known);
+        let own = Knowledge::of(self.groups[self.groups.len() - 1].1, known);
         match &self.knowledge[index] {
             Some(more) => Knowledge::join(own, Arc::clone(more)),
             None => own,
@@ -222,7 +257,7 @@ mod tests {
     use super::*;
 
     fn stamp(clock: &Clock, lane: u32) -> Stamp {
-        Stamp::new(clock.group, clock.times[lane as usize], 0, lane, 4)
+        Stamp::new(clock.times[lane as usize], 0, lane, 4)
     }
 
     #[test]

@@ -21,8 +21,9 @@ impl Knowledge {
         Arc::new(Self([(group, known)].into()))
     }
 
-    pub fn has(&self, earlier: Stamp, kind: usize) -> bool {
-        self.0.get(&earlier.group).is_some_and(|known| {
+    /// Whether an access of a threadgroup is ordered before.
+    pub fn has(&self, group: u32, earlier: Stamp, kind: usize) -> bool {
+        self.0.get(&group).is_some_and(|known| {
             earlier.time < known.before[kind]
                 || known
                     .lanes

@@ -109,8 +109,7 @@ impl Detector {
         let meets = |lane: u32| RawAccess {
             kind: AccessKind::Meets,
             stamp: Stamp::new(
-                self.clock.group,
-                0,
+                self.clock.start,
                 all[lane as usize].site.wrapping_sub(self.base) as u32,
                 lane,
                 1,
@@ -121,15 +120,16 @@ impl Detector {
         let (first, second) = (there.map(meets), meets(here));
         if self
             .report
-            .is_new(kind, first.map(|first| first.stamp.pc), second.stamp.pc)
+            .is_new(kind, first.map(|first| first.stamp.pc()), second.stamp.pc())
         {
-            self.report.add(Raw {
+            let raw = Raw {
                 kind,
                 what: what.to_owned(),
                 first,
                 second,
                 missing,
-            });
+            };
+            self.report.add(raw, &self.clock);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The race detector: exact for the accesses a dispatch made, whatever the schedule was. Two accesses to a byte, at least
 //! one of them a write and not both atomic, are a race unless one is ordered before the other (see `clock`).
 //!
+//! Compiled kernels decide most accesses themselves, in what [`Detector::watch`] shares with them; what comes here is
+//! the rest, and the first access to a page.
+//!
 //! Not seen: accesses of private memory, and a step out of one buffer that lands within another.
 
 mod atomics;
@@ -23,7 +26,8 @@ use crate::runtime::shape::Shape;
 use crate::runtime::stack::Stacks;
 use atomics::Atomics;
 pub use bounds::{Bounds, Region, loaded};
-use cell::{Conflict, Now, Quick, Spills};
+pub use cell::Cell;
+use cell::{Conflict, Now, Spills};
 use clock::Clock;
 pub use lines::Lines;
 use report::{Raw, RawAccess, Report};
@@ -31,24 +35,14 @@ use shadow::{Deed, PAGE, Page, Seen};
 use stamp::Stamp;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::ptr::null_mut;
 
-/// Recently accessed pages, by a hash of their number.
-const RECENT: usize = 256;
-
-/// A page, or a part of one, that belongs to one buffer; or to nobody's business, if it has no cells.
-#[derive(Clone, Copy)]
-struct Recent {
-    number: usize,
-    start: usize,
-    end: usize,
-    page: Option<u32>,
-}
-
-const NO_PAGE: Recent = Recent {
-    number: usize::MAX,
-    start: 0,
-    end: 0,
-    page: None,
+const NO_PAGE: abi::Page = abi::Page {
+    tag: u64::MAX,
+    cells: null_mut(),
+    from: 0,
+    to: 0,
+    kind: 0,
 };
 
 /// The detector of one dispatch.
@@ -59,8 +53,9 @@ pub struct Detector {
     bounds: Bounds,
     /// Where the library's offsets begin.
     base: usize,
-    recent: Box<[Recent; RECENT]>,
-    pages: Vec<Page>,
+    watch: Box<abi::Watch>,
+    /// With their numbers.
+    pages: Vec<(usize, Page)>,
     by_number: HashMap<usize, u32>,
     spills: Spills,
     /// Threadgroup memory has cells of its own, forgotten with every threadgroup.
@@ -85,7 +80,16 @@ impl Detector {
             report: Report::new(kernel, lines, shape),
             bounds,
             base,
-            recent: Box::new([NO_PAGE; RECENT]),
+            watch: Box::new(abi::Watch {
+                base: base as u64,
+                now: 0,
+                lane: 0,
+                start: 0,
+                learnt: 0,
+                barrier: [0; 2],
+                seen: [0; 2],
+                pages: [NO_PAGE; abi::PAGES],
+            }),
             pages: Vec::new(),
             by_number: HashMap::new(),
             spills: Spills::default(),
@@ -96,27 +100,72 @@ impl Detector {
         })
     }
 
+    /// What the library looks at while the dispatch runs.
+    pub fn watch(&mut self) -> *mut abi::Watch {
+        &raw mut *self.watch
+    }
+
+    /// The end of the dispatch: what it wrote to private buffers is kept with them.
     pub fn into_findings(self) -> Vec<Finding> {
+        self.keep_written();
         self.report.into_findings()
+    }
+
+    fn keep_written(&self) {
+        for region in &self.bounds.buffers {
+            let Some(written) = &region.written else {
+                continue;
+            };
+            let range = region.start..region.start + region.length;
+            for (number, page) in &self.pages {
+                let first = number * PAGE;
+                if range.start < first + PAGE && first < range.end {
+                    for bytes in page.written(&self.spills) {
+                        let (start, end) = (first + bytes.start, first + bytes.end);
+                        written.mark_addresses(start.max(range.start)..end.min(range.end));
+                    }
+                }
+            }
+        }
     }
 
     /// The threadgroup with these threads begins; `number` is its number in the dispatch.
     pub fn begin_threadgroup(&mut self, threads: &[Thread], number: u64, arena: usize) {
-        self.clock.begin(number as u32 + 1, threads.len());
+        if self.clock.is_late() {
+            self.keep_written();
+            self.clock.restart();
+            self.pages.clear();
+            self.by_number.clear();
+            self.spills.clear();
+            self.watch.pages.fill(NO_PAGE);
+        }
+        self.clock.begin(number as u32, threads.len());
+        self.watch.start = self.clock.start;
         self.atomics.begin_threadgroup();
         self.atomics.forget(arena..arena + ARENA);
-        for (index, page) in self.arena.iter_mut().enumerate() {
-            if self.arena_touched >> index & 1 != 0 {
-                page.clear();
-            }
+        for index in (0..ARENA / PAGE).filter(|index| self.arena_touched >> index & 1 != 0) {
+            self.watch.pages[(arena / PAGE + index) % abi::PAGES] = NO_PAGE;
         }
         self.arena_touched = 0;
         self.arena_spills.clear();
         let range = threads.as_ptr_range();
         let threads = range.start.addr()..range.end.addr();
         if self.threads != threads {
-            self.recent.fill(NO_PAGE);
+            self.watch.pages.fill(NO_PAGE);
             self.threads = threads;
+        }
+    }
+
+    /// A lane goes on, or its clock changed.
+    pub fn enter(&mut self, lane: u32) {
+        let Self { watch, clock, .. } = self;
+        watch.lane = lane;
+        watch.now = clock.times[lane as usize];
+        watch.learnt = clock.any_knowledge.into();
+        for kind in [clock::DEVICE, clock::THREADGROUP] {
+            let index = clock.kind(kind);
+            watch.barrier[kind] = clock.barrier[index];
+            watch.seen[kind] = clock.all_seen(index, lane);
         }
     }
 
@@ -143,81 +192,35 @@ impl Detector {
         }
         self.atomics
             .access(&mut self.clock, place.at, place.lane, deed, order);
+        self.enter(place.lane);
         true
     }
 
     pub fn fence(&mut self, order: u32, lane: u32) {
         self.atomics.fence(&mut self.clock, lane, order);
+        self.enter(lane);
     }
 
-    #[inline(always)]
     fn check(&mut self, place: Access, deed: Deed, memory: &Memory, stacks: &Stacks) -> bool {
-        let Access { at, size, .. } = place;
-        if size == 0 {
-            return true;
+        if place.size == 0 {
+            true
+        } else if place.at.wrapping_sub(memory.address()) < ARENA {
+            self.check_threadgroup(place, deed, memory)
+        } else {
+            self.check_device(place, deed, stacks)
         }
-        if at.wrapping_sub(memory.address()) < ARENA {
-            return self.check_threadgroup(place, deed, memory);
-        }
-        let number = at / PAGE;
-        let recent = self.recent[(number ^ number >> 8) % RECENT];
-        if recent.number == number && recent.start <= at && at + size <= recent.end {
-            if let Some(page) = recent.page {
-                let quick = self.quick(place, clock::DEVICE);
-                if deed.atomic || !self.pages[page as usize].quick(at % PAGE, size, deed, quick) {
-                    self.check_page(place, deed, page);
-                }
-            }
-            return true;
-        }
-        self.check_slowly(place, deed, stacks)
     }
 
-    #[inline]
     fn now(&self, place: Access, kind: usize) -> (Stamp, usize) {
         let time = self.clock.times[place.lane as usize];
         let pc = place.pc.wrapping_sub(self.base) as u32;
         (
-            Stamp::new(self.clock.group, time, pc, place.lane, place.size),
+            Stamp::new(time, pc, place.lane, place.size),
             self.clock.kind(kind),
         )
     }
 
-    #[inline(always)]
-    fn quick(&self, place: Access, kind: usize) -> Quick {
-        let (stamp, index) = self.now(place, kind);
-        Quick {
-            stamp,
-            barrier: self.clock.barrier[index],
-            foreign: !self.clock.any_knowledge,
-            fresh: kind == clock::THREADGROUP,
-        }
-    }
-
-    #[inline(never)]
-    fn check_page(&mut self, place: Access, deed: Deed, page: u32) {
-        let (stamp, kind) = self.now(place, clock::DEVICE);
-        let now = Now {
-            stamp,
-            kind,
-            clock: &self.clock,
-            fresh: false,
-        };
-        let seen = self.pages[page as usize].access(
-            &mut self.spills,
-            &now,
-            place.at % PAGE,
-            place.size,
-            deed,
-        );
-        if seen != Seen::default() {
-            self.tell_device(place, stamp, seen);
-        }
-    }
-
-    /// The first access to a page of late, one that spans two, or one that is out of bounds.
-    #[cold]
-    fn check_slowly(&mut self, place: Access, deed: Deed, stacks: &Stacks) -> bool {
+    fn check_device(&mut self, place: Access, deed: Deed, stacks: &Stacks) -> bool {
         let mut at = place.at;
         let end = place.at.saturating_add(place.size);
         while at < end {
@@ -237,35 +240,70 @@ impl Detector {
                 bounds::Owner::Nobody => return self.out_of_bounds(place, deed),
             };
             let (start, stop) = (range.start.max(page.start), range.end.min(page.end));
-            let index = cells.then(|| self.page(number));
-            let recent = Recent {
-                number,
-                start,
-                end: stop,
-                page: index,
-            };
-            self.recent[(number ^ number >> 8) % RECENT] = recent;
-            if let Some(index) = index {
-                self.check_page(
-                    Access {
-                        at,
-                        size: stop.min(end) - at,
-                        ..place
-                    },
-                    deed,
-                    index,
-                );
+            if cells {
+                let size = stop.min(end) - at;
+                self.check_page(Access { at, size, ..place }, deed);
+            } else {
+                self.watch.pages[number % abi::PAGES] = abi::Page {
+                    tag: tag(number, abi::QUIET),
+                    from: (start - page.start) as u16,
+                    to: (stop - page.start) as u16,
+                    ..NO_PAGE
+                };
             }
             at = stop;
         }
         true
     }
 
+    /// An access within a page of buffers.
+    fn check_page(&mut self, place: Access, deed: Deed) {
+        let number = place.at / PAGE;
+        let (stamp, kind) = self.now(place, clock::DEVICE);
+        let index = self.page(number);
+        let now = Now {
+            stamp,
+            kind,
+            clock: &self.clock,
+        };
+        let page = &mut self.pages[index as usize].1;
+        let offset = place.at % PAGE;
+        let seen = page.access(&mut self.spills, &now, offset, place.size, deed);
+        self.watch.pages[number % abi::PAGES] = shared(number, page, kind);
+        if seen != Seen::default() {
+            self.tell_device(place, stamp, seen);
+        }
+    }
+
     fn page(&mut self, number: usize) -> u32 {
-        *self.by_number.entry(number).or_insert_with(|| {
-            self.pages.push(Page::new());
-            self.pages.len() as u32 - 1
-        })
+        if let Some(&index) = self.by_number.get(&number) {
+            return index;
+        }
+        let first = number * PAGE;
+        let mut parts = Vec::new();
+        for region in &self.bounds.buffers {
+            let start = region.start.max(first);
+            let end = (region.start + region.length).min(first + PAGE);
+            if start >= end {
+                continue;
+            }
+            let within = |range: Range<usize>| range.start - first..range.end - first;
+            match &region.written {
+                None => parts.push((within(start..end), Cell::default())),
+                Some(written) => {
+                    parts.extend(written.parts(start..end).into_iter().map(|(part, is)| {
+                        let cell = if is { Cell::default() } else { Cell::UNWRITTEN };
+                        (within(part), cell)
+                    }));
+                }
+            }
+        }
+        let mut page = Page::new();
+        page.begin(&parts);
+        self.pages.push((number, page));
+        let index = self.pages.len() as u32 - 1;
+        self.by_number.insert(number, index);
+        index
     }
 
     fn check_threadgroup(&mut self, place: Access, deed: Deed, memory: &Memory) -> bool {
@@ -277,35 +315,52 @@ impl Detector {
         else {
             return self.out_of_threadgroup_bounds(place, deed, memory);
         };
-        let quick = self.quick(place, clock::THREADGROUP);
-        let inside = offset % PAGE + place.size <= PAGE;
-        self.arena_touched |= 1 << (offset / PAGE) | 1 << ((end - 1) / PAGE);
-        if inside
-            && !deed.atomic
-            && self.arena[offset / PAGE].quick(offset % PAGE, place.size, deed, quick)
-        {
-            return true;
-        }
         let (stamp, kind) = self.now(place, clock::THREADGROUP);
         let mut at = offset;
         while at < end {
-            let page = at / PAGE;
-            let stop = end.min((page + 1) * PAGE);
+            let index = at / PAGE;
+            let stop = end.min((index + 1) * PAGE);
+            let page = &mut self.arena[index];
+            if self.arena_touched >> index & 1 == 0 {
+                self.arena_touched |= 1 << index;
+                let first = index * PAGE;
+                let parts = memory.placed().iter().filter_map(|placed| {
+                    let start = placed.start.max(first);
+                    let end = (placed.start + placed.size).min(first + PAGE);
+                    (start < end).then(|| (start - first..end - first, Cell::UNWRITTEN))
+                });
+                page.begin(&parts.collect::<Vec<_>>());
+            }
             let now = Now {
                 stamp,
                 kind,
                 clock: &self.clock,
-                fresh: true,
             };
-            let seen =
-                self.arena[page].access(&mut self.arena_spills, &now, at % PAGE, stop - at, deed);
+            let seen = page.access(&mut self.arena_spills, &now, at % PAGE, stop - at, deed);
+            let number = memory.address() / PAGE + index;
+            self.watch.pages[number % abi::PAGES] = shared(number, page, kind);
             if seen != Seen::default() {
-                self.tell_threadgroup(place, stamp, seen, memory, owner, page * PAGE);
+                self.tell_threadgroup(place, stamp, seen, memory, owner, index * PAGE);
             }
             at = stop;
         }
         true
     }
+}
+
+/// A page as compiled accesses find it.
+fn shared(number: usize, page: &mut Page, kind: usize) -> abi::Page {
+    let (cells, shift) = page.shared();
+    abi::Page {
+        tag: tag(number, shift.into()),
+        cells,
+        kind: kind as u32,
+        ..NO_PAGE
+    }
+}
+
+fn tag(number: usize, shift: u64) -> u64 {
+    (number as u64) << 2 | shift
 }
 
 /// An access as a kernel reports it.

@@ -1,5 +1,6 @@
 //! Findings: from stamps and offsets to names and lines, each place once.
 
+use crate::detect::clock::Clock;
 use crate::detect::lines::Lines;
 use crate::detect::stamp::Stamp;
 use crate::finding::{Access, AccessKind, Finding, FindingKind, Place, ThreadName};
@@ -51,9 +52,9 @@ impl Report {
         self.seen.insert((kind, first, second))
     }
 
-    pub fn add(&mut self, raw: Raw) {
-        let first = raw.first.map(|access| self.access(access));
-        let second = self.access(raw.second);
+    pub fn add(&mut self, raw: Raw, clock: &Clock) {
+        let first = raw.first.map(|access| self.access(access, clock));
+        let second = self.access(raw.second, clock);
         // Which of two came first is the schedule's choice.
         let mut places = [
             first.as_ref().map(|access| access.place.clone()),
@@ -77,7 +78,7 @@ impl Report {
         }
     }
 
-    fn access(&mut self, access: RawAccess) -> Access {
+    fn access(&mut self, access: RawAccess, clock: &Clock) -> Access {
         let RawAccess {
             kind,
             stamp,
@@ -86,15 +87,15 @@ impl Report {
         } = access;
         Access {
             kind,
-            thread: self.thread(stamp),
-            place: self.lines.place(stamp.pc),
+            thread: self.thread(stamp, clock.group(stamp)),
+            place: self.lines.place(stamp.pc()),
             offset,
             size: size as u64,
         }
     }
 
-    fn thread(&self, stamp: Stamp) -> ThreadName {
-        let group = u64::from(stamp.group - 1);
+    fn thread(&self, stamp: Stamp, group: u32) -> ThreadName {
+        let group = u64::from(group);
         ThreadName {
             threadgroup: self.shape.group(group),
             in_threadgroup: self.shape.thread(group, stamp.lane()),

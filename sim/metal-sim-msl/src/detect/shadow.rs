@@ -2,8 +2,9 @@
 //! cells of four bytes and is divided further when a smaller access comes, so what is remembered is exact to the byte
 //! and costs a fourth of that where nobody looks closer.
 
-use crate::detect::cell::{Cell, Conflict, Now, Quick, Spills};
+use crate::detect::cell::{Cell, Conflict, Now, Spills};
 use crate::finding::AccessKind;
+use std::ops::Range;
 
 /// Bytes that a page describes.
 pub const PAGE: usize = 4096;
@@ -39,38 +40,32 @@ impl Page {
         }
     }
 
-    /// The usual access: whole cells, in order with what they remember, and nothing to tell. False: look closer.
-    #[inline(always)]
-    pub fn quick(&mut self, offset: usize, size: usize, deed: Deed, quick: Quick) -> bool {
-        if (offset | size) & ((1 << self.shift) - 1) != 0 {
-            return false;
-        }
-        let touched = offset >> self.shift..(offset + size) >> self.shift;
-        let Some(cells) = self.cells.get_mut(touched) else {
-            return false;
-        };
-        match deed {
-            Deed {
-                reads: true,
-                writes: false,
-                ..
-            } => cells.iter_mut().all(|cell| cell.quick_read(quick)),
-            Deed {
-                reads: false,
-                writes: true,
-                ..
-            } => cells.iter_mut().all(|cell| cell.quick_write(quick)),
-            _ => false,
+    /// Begins anew, with these parts of the page. The spills are cleared by whoever has all pages.
+    pub fn begin(&mut self, parts: &[(Range<usize>, Cell)]) {
+        let edges = parts.iter().flat_map(|(part, _)| [part.start, part.end]);
+        self.shift = edges.fold(2, |shift, edge| shift.min((edge | 4).trailing_zeros()));
+        self.cells.clear();
+        self.cells.resize(PAGE >> self.shift, Cell::OUTSIDE);
+        for (part, cell) in parts {
+            self.cells[part.start >> self.shift..part.end >> self.shift].fill(*cell);
         }
     }
 
-    /// Forgets everything. The spills are cleared by whoever has all pages.
-    pub fn clear(&mut self) {
-        self.cells.fill(Cell::default());
+    /// For compiled accesses: the cells, and the logarithm of their bytes. Both change when a cell is divided.
+    pub fn shared(&mut self) -> (*mut Cell, u32) {
+        (self.cells.as_mut_ptr(), self.shift)
+    }
+
+    /// The bytes that were written.
+    pub fn written<'a>(&'a self, spills: &'a Spills) -> impl Iterator<Item = Range<usize>> + 'a {
+        let bytes = 1 << self.shift;
+        let written = self.cells.iter().enumerate();
+        written
+            .filter(|(_, cell)| cell.written(spills))
+            .map(move |(index, _)| index * bytes..(index + 1) * bytes)
     }
 
     /// An access to `size` bytes from `offset`, all of them in this page.
-    #[inline]
     pub fn access(
         &mut self,
         spills: &mut Spills,
@@ -79,9 +74,6 @@ impl Page {
         size: usize,
         deed: Deed,
     ) -> Seen {
-        if self.cells.is_empty() {
-            self.cells.resize(PAGE >> self.shift, Cell::default());
-        }
         let uneven = (offset | size) & ((1 << self.shift) - 1);
         if uneven != 0 {
             self.divide(uneven.trailing_zeros(), spills);
@@ -89,7 +81,10 @@ impl Page {
         let mut seen = Seen::default();
         for index in offset >> self.shift..(offset + size) >> self.shift {
             let cell = &mut self.cells[index];
-            if deed.reads && seen.unwritten.is_none() && now.fresh && !cell.written(spills) {
+            if cell.is_outside() {
+                *cell = Cell::UNWRITTEN; // A variable that got its place after the page began.
+            }
+            if deed.reads && seen.unwritten.is_none() && cell.unwritten(spills) {
                 seen.unwritten = Some(index << self.shift);
             }
             let (conflict, kind) = if deed.atomic {

@@ -15,15 +15,6 @@ struct What {
 
 impl Detector {
     pub(super) fn tell_device(&mut self, place: Access, stamp: Stamp, seen: Seen) {
-        let Some((conflict, kind, offset)) = seen.conflict else {
-            return;
-        };
-        if !self
-            .report
-            .is_new(FindingKind::Race, Some(conflict.first.pc), stamp.pc)
-        {
-            return;
-        }
         let bounds::Owner::Buffer(index) = self.bounds.owner(place.at) else {
             return;
         };
@@ -33,8 +24,8 @@ impl Detector {
             start: buffer.start,
             threadgroup: false,
         };
-        let byte = place.at / super::PAGE * super::PAGE + offset;
-        self.tell_race(place, stamp, conflict, kind, byte, &what);
+        let page = place.at / super::PAGE * super::PAGE;
+        self.tell(place, stamp, seen, page, &what);
     }
 
     pub(super) fn tell_threadgroup(
@@ -52,26 +43,36 @@ impl Detector {
             start,
             threadgroup: true,
         };
+        self.tell(place, stamp, seen, memory.address() + page, &what);
+    }
+
+    /// What an access to a page at this address came to; each place once.
+    fn tell(&mut self, place: Access, stamp: Stamp, seen: Seen, page: usize, what: &What) {
         let race = seen.conflict.filter(|(conflict, ..)| {
             self.report
-                .is_new(FindingKind::Race, Some(conflict.first.pc), stamp.pc)
+                .is_new(FindingKind::Race, Some(conflict.first.pc()), stamp.pc())
         });
         if let Some((conflict, kind, offset)) = race {
-            let byte = memory.address() + page + offset;
-            self.tell_race(place, stamp, conflict, kind, byte, &what);
+            self.tell_race(place, stamp, conflict, kind, page + offset, what);
         }
-        if seen.unwritten.is_some()
+        let unwritten = seen.unwritten.is_some()
             && self
                 .report
-                .is_new(FindingKind::Uninitialised, None, stamp.pc)
-        {
-            self.report.add(Raw {
+                .is_new(FindingKind::Uninitialised, None, stamp.pc());
+        if unwritten {
+            let missing = if what.threadgroup {
+                "no thread of the threadgroup wrote it before; threadgroup memory begins with anything"
+            } else {
+                "nobody wrote it before; a private buffer begins with anything"
+            };
+            let raw = Raw {
                 kind: FindingKind::Uninitialised,
                 second: access(place, stamp, AccessKind::Read, what.start),
-                what: what.name,
+                what: what.name.clone(),
                 first: None,
-                missing: "no thread of the threadgroup wrote it before; threadgroup memory begins with anything".into(),
-            });
+                missing: missing.into(),
+            };
+            self.report.add(raw, &self.clock);
         }
     }
 
@@ -90,7 +91,7 @@ impl Detector {
         } = conflict;
         // Accesses are aligned to their size, mostly: the first began at or before the byte they share.
         let first_at = byte / first.size() * first.size();
-        self.report.add(Raw {
+        let raw = Raw {
             kind: FindingKind::Race,
             what: what.name.clone(),
             first: Some(RawAccess {
@@ -101,7 +102,8 @@ impl Detector {
             }),
             second: access(place, stamp, kind, what.start),
             missing: self.missing(first, stamp, first_kind, kind, what.threadgroup),
-        });
+        };
+        self.report.add(raw, &self.clock);
     }
 
     fn missing(
@@ -117,7 +119,7 @@ impl Detector {
             (true, true) => " with mem_flags::mem_threadgroup",
             (true, false) => " with mem_flags::mem_device",
         };
-        let missing = if first.group != second.group {
+        let missing = if self.clock.group(first) != self.clock.group(second) {
             "threadgroups of one dispatch are not ordered: give each its own part, make both accesses atomic, \
              or use two dispatches"
                 .into()
@@ -190,7 +192,10 @@ impl Detector {
         missing: String,
     ) {
         let (stamp, _) = self.now(place, clock::DEVICE);
-        if !self.report.is_new(FindingKind::OutOfBounds, None, stamp.pc) {
+        if !self
+            .report
+            .is_new(FindingKind::OutOfBounds, None, stamp.pc())
+        {
             return;
         }
         let kind = match deed {
@@ -199,13 +204,14 @@ impl Detector {
             Deed { .. } => AccessKind::Read,
         };
         let second = access(place, stamp, kind, start);
-        self.report.add(Raw {
+        let raw = Raw {
             kind: FindingKind::OutOfBounds,
             what,
             first: None,
             second,
             missing,
-        });
+        };
+        self.report.add(raw, &self.clock);
     }
 }
 

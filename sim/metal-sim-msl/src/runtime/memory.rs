@@ -40,7 +40,8 @@ pub struct Memory {
     blocks: [u8; ARENA / GAP],
 }
 
-#[repr(align(256))]
+/// Pages of the detector are its own.
+#[repr(align(4096))]
 struct Arena([u8; ARENA]);
 
 // SAFETY: keys are compared, and read as statics of a library that outlives the dispatch.

@@ -194,6 +194,9 @@ impl Threadgroup {
             return Next::Host;
         };
         self.running = lane;
+        if let Some(detector) = &mut self.detector {
+            detector.enter(lane);
+        }
         let lane = &self.lanes[lane as usize];
         if lane.stack.is_some() {
             Next::Lane(lane.saved)

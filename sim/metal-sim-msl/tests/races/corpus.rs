@@ -128,6 +128,7 @@ fn findings(
                 address: buffer.as_mut_ptr().cast(),
                 length: LENGTH * size_of::<f32>(),
                 label: label.to_owned(),
+                written: None,
             })
         })
         .collect();

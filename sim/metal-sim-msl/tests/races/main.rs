@@ -9,6 +9,7 @@
 mod candle;
 mod corpus;
 mod mutants;
+mod oracle;
 
 use std::process::ExitCode;
 

@@ -1,12 +1,15 @@
 //! Mutants: each barrier of Candle's reduce, GEMM, attention and sort kernels is taken away, one at a time. The
 //! detector must find something that it does not find in the kernel as it is; or the barrier is in `redundant.txt`
-//! with the reason why nothing changes.
+//! with the reason why nothing changes. As they are, the kernels must compute what they should, and nothing may be
+//! found in them but what Candle is known to do wrong.
 //!
-//! The sources are taken from cargo's registry, where Candle is.
+//! The sources are taken from cargo's registry, where Candle is. Mutants are compiled into a folder that is removed.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, fs, process, thread};
 
 use metal_sim_msl::{
     Binding, Checks, Constants, Dispatch, Finding, Grid, Library, Options, Pipeline, Schedule,
@@ -18,6 +21,9 @@ use super::{Asked, Score};
 /// Files whose mutants run without `--full`: the two that compile fastest.
 const USUAL: [&str; 2] = ["reduce.metal", "sort.metal"];
 
+/// Bytes after each buffer that belong to nobody: what is read past the end is not the next one's.
+const GAP: usize = 1 << 16;
+
 /// A barrier that may go, and why.
 struct Redundant {
     file: String,
@@ -25,44 +31,123 @@ struct Redundant {
     why: String,
 }
 
+/// A barrier that is taken away.
+struct Mutant<'a> {
+    source: &'a Source,
+    line: usize,
+    statement: String,
+}
+
+/// A file, and what is found in each of its runs as it is.
+struct Source {
+    file: &'static str,
+    text: String,
+    as_it_is: Result<Vec<BTreeSet<String>>, String>,
+}
+
 /// Runs the mutants: how many barriers are explained.
 pub fn run(asked: &Asked) -> Score {
-    let mut score = Score::default();
     let known = redundant();
-    for file in FILES {
-        if !asked.full && !USUAL.contains(&file) {
-            continue;
-        }
-        let source = fs::read_to_string(folder().join(file)).expect("Candle's kernels");
-        let mut as_it_is = None;
-        for (line, statement) in barriers(&source) {
-            let name = format!("{file}:{line}");
-            if !asked.wants(&name) {
-                continue;
-            }
-            let as_it_is = as_it_is.get_or_insert_with(|| found(file, &source));
-            let result = as_it_is
-                .as_ref()
-                .map_err(Clone::clone)
-                .and_then(|as_it_is| {
-                    let missed = found(file, &without(&source, line, &statement))?;
-                    explain(
-                        missed.difference(as_it_is).next(),
-                        known.iter().find(|it| it.file == file && it.line == line),
-                    )
+    let sources = sources(asked);
+    let mut mutants = Vec::new();
+    for source in &sources {
+        for (line, statement) in barriers(&source.text) {
+            if asked.wants(&format!("{}:{line}", source.file)) {
+                mutants.push(Mutant {
+                    source,
+                    line,
+                    statement,
                 });
-            score.count(&format!("without {name}"), result);
-        }
-        for gone in known.iter().filter(|it| it.file == file) {
-            if !barriers(&source).iter().any(|(line, _)| *line == gone.line) {
-                score.count(
-                    &format!("{file}:{}", gone.line),
-                    Err("redundant.txt: there is no barrier".to_owned()),
-                );
             }
         }
     }
+    let folder = env::temp_dir().join(format!("metal-sim-mutants-{}", process::id()));
+    // SAFETY: no other thread runs: the corpus is done, and the mutants have not begun.
+    #[allow(unsafe_code)]
+    unsafe {
+        env::set_var("METAL_SIM_CACHE", &folder)
+    };
+    let score = Mutex::new(Score::default());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(mutant) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let name = format!("without {}:{}", mutant.source.file, mutant.line);
+            let result = mutant.result(&known);
+            score.lock().expect("no thread panics").count(&name, result);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let _ = fs::remove_dir_all(&folder);
+    let mut score = score.into_inner().expect("no thread panics");
+    for source in &sources {
+        let is_there = |line| barriers(&source.text).iter().any(|(it, _)| *it == line);
+        for gone in known
+            .iter()
+            .filter(|it| it.file == source.file && !is_there(it.line))
+        {
+            score.count(
+                &format!("{}:{}", gone.file, gone.line),
+                Err("redundant.txt: there is no barrier".to_owned()),
+            );
+        }
+    }
     score
+}
+
+/// The files that are asked for.
+fn sources(asked: &Asked) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let folder = folder();
+    for file in FILES {
+        let text = fs::read_to_string(folder.join(file)).expect("Candle's kernels");
+        let wanted = asked.full || USUAL.contains(&file);
+        let named = barriers(&text)
+            .iter()
+            .any(|(line, _)| asked.wants(&format!("{file}:{line}")));
+        if wanted && named {
+            sources.push(Source {
+                file,
+                as_it_is: as_it_is(file, &text),
+                text,
+            });
+        }
+    }
+    sources
+}
+
+impl Mutant<'_> {
+    fn result(&self, known: &[Redundant]) -> Result<(), String> {
+        let source = self.source;
+        let as_it_is = source
+            .as_it_is
+            .as_ref()
+            .map_err(|why| format!("as it is: {why}"))?;
+        let library = library(source.file, &self.text())?;
+        let mut found = None;
+        for (run, as_it_is) in runs(source.file).into_iter().zip(as_it_is) {
+            let all: BTreeSet<_> = findings(&library, run)?.0.iter().map(place).collect();
+            found = all.difference(as_it_is).next().cloned();
+            if found.is_some() {
+                break;
+            }
+        }
+        let is_it = |it: &&Redundant| it.file == source.file && it.line == self.line;
+        explain(found.as_ref(), known.iter().find(is_it))
+    }
+
+    /// The source without the statement; every other line stays where it is.
+    fn text(&self) -> String {
+        let lines = self.source.text.lines().enumerate();
+        let lines = lines.map(|(at, text)| match at + 1 == self.line {
+            true => text.replacen(&self.statement, ";", 1),
+            false => text.to_owned(),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Either something is found, or it is known why not; and not both.
@@ -94,33 +179,44 @@ fn barriers(source: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The source without one statement; every other line stays where it is.
-fn without(source: &str, line: usize, statement: &str) -> String {
-    let lines = source
-        .lines()
-        .enumerate()
-        .map(|(at, text)| match at + 1 == line {
-            true => text.replacen(statement, ";", 1),
-            false => text.to_owned(),
-        });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// What is found in all runs of a file's kernels: each as it would be told, without the threads, which vary.
-fn found(file: &str, source: &str) -> Result<BTreeSet<String>, String> {
+fn library(file: &str, source: &str) -> Result<Library, String> {
     let options = Options {
         name: file.to_owned(),
         ..Options::default()
     };
-    let library = Library::from_source(source, &options).map_err(|why| why.to_string())?;
-    let mut all = BTreeSet::new();
-    for run in runs(file) {
-        let findings = findings(&library, run)?;
-        all.extend(findings.iter().map(place));
-    }
-    Ok(all)
+    Library::from_source(source, &options).map_err(|why| why.to_string())
 }
 
+/// What is found in each run of a file's kernels; an error if it is not what is known, or if a result is wrong.
+fn as_it_is(file: &str, source: &str) -> Result<Vec<BTreeSet<String>>, String> {
+    let library = library(file, source)?;
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
+    for (at, run) in runs(file).into_iter().enumerate() {
+        let name = format!("run {at}, {}", run.kernel);
+        let known: HashSet<_> = run.known.iter().copied().collect();
+        let (found, result) = findings(&library, run)?;
+        if let Err(why) = result {
+            wrong.push(format!("{name}: {why}"));
+        }
+        let told = |it: &Finding| (it.kind, it.second.place.line);
+        for finding in found.iter().filter(|it| !known.contains(&told(it))) {
+            wrong.push(format!("{name}: found\n{finding}"));
+        }
+        for (kind, line) in known {
+            if !found.iter().any(|it| told(it) == (kind, line)) {
+                wrong.push(format!("{name}: no {kind} at line {line} any more"));
+            }
+        }
+        all.push(found.iter().map(place).collect());
+    }
+    if wrong.is_empty() {
+        Ok(all)
+    } else {
+        Err(wrong.join("\n"))
+    }
+}
+
+/// A finding as it is told, without the threads, which vary.
 fn place(finding: &Finding) -> String {
     let first = finding.first.as_ref().map(|it| it.place.to_string());
     format!(
@@ -129,7 +225,8 @@ fn place(finding: &Finding) -> String {
     )
 }
 
-fn findings(library: &Library, run: Run) -> Result<Vec<Finding>, String> {
+/// What one run finds, and whether its result is right.
+fn findings(library: &Library, run: Run) -> Result<(Vec<Finding>, Result<(), String>), String> {
     let failed = |why: metal_sim_msl::Error| format!("{}: {why}", run.kernel);
     let mut constants = Constants::default();
     for (index, value) in &run.constants {
@@ -143,10 +240,13 @@ fn findings(library: &Library, run: Run) -> Result<Vec<Finding>, String> {
     let mut buffers = run.buffers;
     let mut bindings = vec![None; 31];
     for (index, bytes) in &mut buffers {
+        let length = bytes.len();
+        bytes.resize(length + GAP, 0);
         bindings[*index] = Some(Binding {
             address: bytes.as_mut_ptr(),
-            length: bytes.len(),
+            length,
             label: format!("argument {index}"),
+            written: None,
         });
     }
     let outcome = pipeline.dispatch(&Dispatch {
@@ -159,9 +259,12 @@ fn findings(library: &Library, run: Run) -> Result<Vec<Finding>, String> {
         schedule: Schedule::Fifo,
         threads: 1,
     });
-    outcome
-        .map(|it| it.findings)
-        .map_err(|why| format!("{}: {why}", run.kernel))
+    let outcome = outcome.map_err(|why| format!("{}: {why}", run.kernel))?;
+    let result = run.result.map_or(Ok(()), |(index, expected)| {
+        let written = buffers.iter().find(|(it, _)| *it == index);
+        expected.check(&written.expect("the result is bound").1)
+    });
+    Ok((outcome.findings, result))
 }
 
 fn redundant() -> Vec<Redundant> {

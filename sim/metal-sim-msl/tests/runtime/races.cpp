@@ -263,15 +263,6 @@ KERNEL(flags_right) {
   BUFFER(uint32_t, 1)[me] = BUFFER(uint32_t, 0)[n - 1 - me];
 }
 
-// For the benchmark: each thread's own loads and stores, in a long loop.
-KERNEL(dot) {
-  uint32_t at = self->thread_position_in_grid[0];
-  const float* a = BUFFER(float, 0);
-  const float* b = BUFFER(float, 1);
-  float sum = 0;
-  for (uint32_t i = 0; i < 256; i++) sum += a[at % 64 * 256 + i] * b[i];
-  BUFFER(float, 2)[at] = sum;
-}
 // For the benchmark: nothing but switches.
 KERNEL(switches) {
   for (int i = 0; i < 1000; i++) barrier();
@@ -284,7 +275,7 @@ static const msl_kernel kernels[] = {
     PAIR(neighbour), PAIR(rounds),  PAIR(groups),  PAIR(readers), PAIR(step),      PAIR(quad),    PAIR(across),
     PAIR(late),      PAIR(bytes),   PAIR(counter), PAIR(message), PAIR(fence),     PAIR(end),     PAIR(store),
     PAIR(overrun),   PAIR(skipped), PAIR(half),    PAIR(flags),   PAIR(unwritten), PAIR(branches),
-    {"dot", dot, buffers_, 2, 0, 1}, {"switches", switches, buffers_, 2, 0, 1},
+    {"switches", switches, buffers_, 2, 0, 1},
 };
 static const msl_library library = {MSL_ABI, kernels, sizeof kernels / sizeof *kernels, nullptr, 0};
 extern "C" const msl_library* msl_library_1(void) { return &library; }

@@ -7,7 +7,7 @@ KERNEL(builtins) {
   const uint32_t* at = self->thread_position_in_grid;
   const uint32_t* grid = self->threads_per_grid;
   uint32_t index = at[0] + grid[0] * (at[1] + grid[1] * at[2]);
-  const uint32_t* mine = (const uint32_t*)runtime->self();
+  const uint32_t* mine = (const uint32_t*)msl_rt->self();
   for (int i = 0; i < 26; i++) out[index * 26 + i] = mine[i];
 }
 
@@ -55,8 +55,8 @@ KERNEL(quads) {
 
 // Memory that the dispatch gives, and what it holds at the beginning.
 KERNEL(borrowed) {
-  uint32_t* one = (uint32_t*)runtime->threadgroup_argument(0);
-  uint32_t* two = (uint32_t*)runtime->threadgroup_argument(1);
+  uint32_t* one = (uint32_t*)msl_rt->threadgroup_argument(0);
+  uint32_t* two = (uint32_t*)msl_rt->threadgroup_argument(1);
   SHARED(uint32_t[4], own);
   uint32_t me = self->thread_index_in_threadgroup;
   uint32_t fresh = one[me] == ~0u && two[me] == ~0u && own[0] == ~0u;

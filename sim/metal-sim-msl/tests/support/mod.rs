@@ -42,7 +42,12 @@ pub fn compile(file: &str, checked: bool) -> PathBuf {
     // A barrier at the end of a branch returns into the branch, and not to who called the kernel.
     compiler.arg("-fno-optimize-sibling-calls");
     if checked {
-        compiler.args(["-fsanitize=thread", "-mllvm", "-tsan-instrument-atomics=0"]);
+        compiler.args([
+            "-DMSL_DETECT",
+            "-fsanitize=thread",
+            "-mllvm",
+            "-tsan-instrument-atomics=0",
+        ]);
         compiler.args(["-mllvm", "-tsan-instrument-func-entry-exit=0"]);
     }
     let done = compiler.arg(source(file)).arg("-o").arg(&library).status();
@@ -79,6 +84,7 @@ pub fn binding(words: &mut [u32], label: &str) -> Option<Binding> {
         address: words.as_mut_ptr().cast(),
         length: size_of_val(words),
         label: label.into(),
+        written: None,
     })
 }
 

@@ -7,6 +7,7 @@ use super::heap::{Placed, SimHeap};
 use crate::fault::fault;
 use crate::lock;
 use crate::memory::{Memory, POISON};
+use crate::rules::rules;
 use objc2::rc::Retained;
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
@@ -56,8 +57,13 @@ impl BufferCore {
         if length == 0 || length > MAX_BUFFER_LENGTH {
             return None;
         }
-        let core = Self::over(device, Memory::allocate(length)?, options);
-        if core.is_private() {
+        let mut memory = Memory::allocate(length)?;
+        let private = mode(options) == MTLStorageMode::Private;
+        if private && rules().checks.races {
+            memory.trace();
+        }
+        let core = Self::over(device, memory, options);
+        if private {
             // SAFETY: the memory is new, so nobody else uses it.
             unsafe { core.memory.fill(0..length, POISON) };
         }
@@ -105,7 +111,7 @@ impl BufferCore {
     }
 
     pub(crate) fn storage_mode(&self) -> MTLStorageMode {
-        MTLStorageMode((self.options.0 >> 4) & 0xf)
+        mode(self.options)
     }
 
     pub(crate) fn is_private(&self) -> bool {
@@ -119,6 +125,10 @@ impl BufferCore {
             mode => mode,
         }
     }
+}
+
+fn mode(options: MTLResourceOptions) -> MTLStorageMode {
+    MTLStorageMode((options.0 >> 4) & 0xf)
 }
 
 define_class!(

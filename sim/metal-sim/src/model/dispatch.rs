@@ -85,6 +85,7 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
     } = encoder.bound(call);
     let kernel = pipeline.get().kernel().to_owned();
     check_threads(call, &kernel, pipeline.get().pipeline(), threads);
+    let races = rules().checks.races;
     let mut accesses = Vec::new();
     for argument in pipeline.get().pipeline().arguments() {
         let ArgumentKind::Buffer(index) = argument.kind else {
@@ -94,6 +95,7 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             let memory = buffer.get().core().memory();
             let range = *offset..memory.len();
             accesses.push(match argument.writable {
+                true if races => Access::traced(memory, range),
                 true => Access::write(memory, range),
                 false => Access::read(memory, range),
             });
@@ -180,12 +182,14 @@ fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memor
                 address: memory.base().wrapping_add(*offset),
                 length: memory.len() - offset,
                 label: label.clone(),
+                written: memory.written().cloned(),
             },
             // A kernel that writes to it is found out by the detector, as by nobody on a Mac.
             Held::Bytes(bytes) => metal_sim_msl::Binding {
                 address: bytes.as_ptr().cast_mut(),
                 length: bytes.len(),
                 label: "setBytes".to_owned(),
+                written: None,
             },
         })
     };

@@ -155,10 +155,9 @@ impl View {
     /// The accesses of reading (or writing) every row: one range a row, so that what lies
     /// between rows is not claimed.
     pub(crate) fn accesses(&self, write: bool) -> Vec<Access> {
-        let access = |range| Access {
-            memory: self.memory.clone(),
-            range,
-            write,
+        let access = |range| match write {
+            true => Access::write(&self.memory, range),
+            false => Access::read(&self.memory, range),
         };
         self.row_ranges().map(access).collect()
     }

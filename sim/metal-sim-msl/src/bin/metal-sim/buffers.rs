@@ -8,10 +8,14 @@ use super::numbers::Type;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Buffer {
     pub index: usize,
-    pub bytes: Vec<u8>,
+    /// With [`GAP`] bytes before and after, which are nobody's: a kernel that leaves its buffer does not come out in
+    /// the next one.
+    memory: Vec<u8>,
     /// As findings call it.
-    pub label: String,
+    label: String,
 }
+
+const GAP: usize = 1 << 16;
 
 /// The most that is made up here.
 const MOST: usize = 1 << 32;
@@ -44,9 +48,7 @@ impl Buffer {
             "count" => {
                 let (n, kind) = rest.split_once(':').ok_or_else(|| usage("no type"))?;
                 let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
-                (0..count(n)?)
-                    .flat_map(|at| kind.bytes(at as f64))
-                    .collect()
+                (0..count(n)?).flat_map(|at| kind.counted(at)).collect()
             }
             "file" => std::fs::read(rest).map_err(|source| Error::File {
                 path: rest.to_owned(),
@@ -56,17 +58,38 @@ impl Buffer {
                 let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
                 let mut bytes = Vec::new();
                 for number in rest.split(',') {
-                    let number: f64 = number.parse().map_err(|_| usage("no number"))?;
-                    bytes.extend(kind.bytes(number));
+                    bytes.extend(kind.parse(number).map_err(|why| usage(&why))?);
                 }
                 bytes
             }
         };
+        let gap = [0; GAP];
         Ok(Self {
             index,
-            bytes,
+            memory: [&gap[..], &bytes, &gap].concat(),
             label: spec.to_owned(),
         })
+    }
+
+    /// All that the kernel is given; no index twice.
+    pub fn read_all(texts: &[String]) -> Result<Vec<Self>, Error> {
+        let mut buffers: Vec<Self> = Vec::new();
+        for text in texts {
+            let buffer = Self::read(text)?;
+            if buffers.iter().any(|it| it.index == buffer.index) {
+                return Err(Error::Usage(format!(
+                    "--buffer {text}: there are two buffers {}",
+                    buffer.index
+                )));
+            }
+            buffers.push(buffer);
+        }
+        Ok(buffers)
+    }
+
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[GAP..self.memory.len() - GAP]
     }
 
     /// What a kernel is given: its buffers by index.
@@ -75,9 +98,10 @@ impl Buffer {
         let mut bindings = vec![None; length];
         for buffer in buffers {
             bindings[buffer.index] = Some(metal_sim_msl::Binding {
-                address: buffer.bytes.as_mut_ptr(),
-                length: buffer.bytes.len(),
+                length: buffer.bytes().len(),
+                address: buffer.memory[GAP..].as_mut_ptr(),
                 label: buffer.label.clone(),
+                written: None,
             });
         }
         bindings
@@ -90,7 +114,11 @@ mod tests {
 
     #[test]
     fn buffers_are_zeros_counts_values_or_files() {
-        let bytes = |text: &str| Buffer::read(text).map(|it| (it.index, it.bytes)).unwrap();
+        let bytes = |text: &str| {
+            Buffer::read(text)
+                .map(|it| (it.index, it.bytes().to_vec()))
+                .unwrap()
+        };
         assert_eq!(bytes("0=zeros:3"), (0, vec![0; 3]));
         assert_eq!(bytes("2=count:3:u8"), (2, vec![0, 1, 2]));
         assert_eq!(bytes("1=u16:7,8"), (1, vec![7, 0, 8, 0]));
@@ -112,11 +140,15 @@ mod tests {
             ("0=zeros:99999999999", "too large"),
             ("0=count:3", "no type"),
             ("0=f8:1", "is no element type"),
-            ("0=f32:one", "no number"),
+            ("0=f32:one", "`one` is no number"),
+            ("0=u8:1,300", "300 is not within 0 and 255"),
             ("0=file:/no/such/file", "/no/such/file"),
         ] {
             let said = Buffer::read(text).unwrap_err().to_string();
             assert!(said.contains(wanted), "{said}");
         }
+        let twice = ["1=zeros:4", "1=u8:1"].map(str::to_owned);
+        let said = Buffer::read_all(&twice).unwrap_err().to_string();
+        assert!(said.contains("two buffers 1"), "{said}");
     }
 }

@@ -2,19 +2,25 @@
 
 use std::io::Write;
 
-use metal_sim_msl::{ArgumentKind, Checks, Constants, Function, Library, Pipeline};
+use metal_sim_msl::{ArgumentKind, Checks, Function};
 use serde::Serialize;
 
-use super::{Error, library};
+use super::{Error, count, find, library};
+
+pub const EXAMPLES: &str = "\
+Examples:
+  metal-sim check softmax.metal
+  metal-sim check gemm.metal --list | grep _f16_
+  metal-sim check gemm.metal --kernel gemm_nn_f32 --json";
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The `.metal` file
     file: String,
-    /// Only this kernel; otherwise every kernel is compiled
+    /// Only this kernel
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
-    /// Only list the kernels, and compile none
+    /// Only list what is there, and compile nothing
     #[arg(long)]
     list: bool,
     /// Define a macro
@@ -33,6 +39,8 @@ struct Listed {
     file: String,
     kernels: Vec<Kernel>,
     constants: Vec<Constant>,
+    /// Why it does not compile, if so.
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -40,8 +48,6 @@ struct Kernel {
     name: String,
     line: u32,
     arguments: Vec<Argument>,
-    /// Why it does not compile, if so.
-    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -61,37 +67,55 @@ struct Constant {
     index: Option<u32>,
 }
 
-/// Runs it. False if a kernel does not compile.
+/// Runs it. False if the source does not compile.
 pub fn run(arguments: &Arguments) -> Result<bool, Error> {
-    let library = library(&arguments.file, &arguments.define, &arguments.include)?;
-    let wanted: Vec<&Function> = match &arguments.kernel {
-        None => library.functions().iter().collect(),
-        Some(name) => vec![
-            library
-                .function(name)
-                .ok_or_else(|| Error::Usage(format!("{} has no kernel {name}", arguments.file)))?,
-        ],
-    };
-    let listed = Listed {
+    let mut listed = Listed {
         file: arguments.file.clone(),
-        kernels: wanted
-            .into_iter()
-            .map(|it| kernel(&library, it, arguments.list))
-            .collect(),
-        constants: library.constants().iter().map(constant).collect(),
+        kernels: Vec::new(),
+        constants: Vec::new(),
+        error: None,
     };
-    let ok = listed.kernels.iter().all(|kernel| kernel.error.is_none());
+    let failed = match fill(&mut listed, arguments) {
+        Ok(()) => None,
+        // Not the source's fault.
+        Err(error) if error.status() != 1 => return Err(error),
+        Err(error) => Some(error),
+    };
     let mut out = std::io::stdout().lock();
     if arguments.json {
+        listed.error = failed.as_ref().map(ToString::to_string);
         serde_json::to_writer_pretty(&mut out, &listed).map_err(std::io::Error::from)?;
         writeln!(out)?;
-    } else {
-        print(&listed, &mut out)?;
+        return Ok(failed.is_none());
     }
-    Ok(ok)
+    match failed {
+        None => print(&listed, &mut out).map(|()| true).map_err(Error::from),
+        Some(error) => Err(error),
+    }
 }
 
-fn kernel(library: &Library, function: &Function, list: bool) -> Kernel {
+fn fill(listed: &mut Listed, arguments: &Arguments) -> Result<(), Error> {
+    let library = library(&arguments.file, &arguments.define, &arguments.include)?;
+    listed.constants = library.constants().iter().map(constant).collect();
+    match &arguments.kernel {
+        None => {
+            listed.kernels = library.functions().iter().map(kernel).collect();
+            if !arguments.list {
+                library.check()?;
+            }
+        }
+        Some(name) => {
+            let function = find(&library, &arguments.file, name)?;
+            listed.kernels.push(kernel(function));
+            if !arguments.list {
+                library.build(name, Checks::default())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn kernel(function: &Function) -> Kernel {
     let argument = |argument: &metal_sim_msl::Argument| Argument {
         name: argument.name.clone(),
         at: match argument.kind {
@@ -102,23 +126,10 @@ fn kernel(library: &Library, function: &Function, list: bool) -> Kernel {
         type_name: argument.type_name.clone(),
         constant: argument.constant.clone(),
     };
-    let compiled = || {
-        Pipeline::new(
-            library,
-            &function.name,
-            &Constants::default(),
-            Checks::default(),
-        )
-    };
     Kernel {
         name: function.name.clone(),
         line: function.line,
         arguments: function.arguments.iter().map(argument).collect(),
-        error: if list {
-            None
-        } else {
-            compiled().err().map(|why| why.to_string())
-        },
     }
 }
 
@@ -144,9 +155,6 @@ fn print(listed: &Listed, out: &mut impl Write) -> std::io::Result<()> {
                 argument.at, argument.type_name, argument.name
             )?;
         }
-        if let Some(error) = &kernel.error {
-            writeln!(out, "    {error}")?;
-        }
     }
     for constant in &listed.constants {
         let index = constant.index.map_or("derived".to_owned(), |index| {
@@ -156,8 +164,8 @@ fn print(listed: &Listed, out: &mut impl Write) -> std::io::Result<()> {
     }
     writeln!(
         out,
-        "{} kernels, {} function constants",
-        listed.kernels.len(),
-        listed.constants.len()
+        "{}, {}",
+        count(listed.kernels.len(), "kernel"),
+        count(listed.constants.len(), "function constant")
     )
 }

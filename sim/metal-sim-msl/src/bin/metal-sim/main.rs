@@ -10,12 +10,13 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use metal_sim_msl::{Error as Kernel, Function, Library};
 
 const EXIT_STATUS: &str = "\
 Exit status:
   0  all is well
-  1  a finding, or a source that does not compile
-  2  the command line was wrong, or a file is not there";
+  1  a finding, a source that does not compile, or a kernel that crashes or never ends
+  2  the command line was wrong, or a file or the compiler is not there";
 
 /// Metal Shading Language on this machine: compiles `.metal` files, runs their kernels, finds their races.
 #[derive(Parser)]
@@ -28,7 +29,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Compile a file and list its kernels, their arguments and its function constants
-    #[command(after_help = EXIT_STATUS)]
+    #[command(after_help = format!("{}\n\n{EXIT_STATUS}", check::EXAMPLES))]
     Check(check::Arguments),
     /// Run a kernel on files, zeros or counts, with the detector
     #[command(after_help = format!("{}\n\n{EXIT_STATUS}", run::EXAMPLES))]
@@ -45,11 +46,48 @@ enum Error {
     #[error("{path}: {source}")]
     File { path: String, source: io::Error },
     /// The source, the compiler, or the dispatch.
-    #[error(transparent)]
-    Kernel(#[from] metal_sim_msl::Error),
+    #[error("{error}{}", remedy(error))]
+    Kernel {
+        #[from]
+        error: Kernel,
+    },
     /// Nobody reads what is printed.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+}
+
+/// What to write on the command line.
+fn remedy(error: &Kernel) -> String {
+    match error {
+        Kernel::MissingConstant { index, .. } => format!(" (--constant {index}=TYPE:VALUE)"),
+        Kernel::UnboundArgument { index, .. } => format!(" (--buffer {index}=zeros:BYTES)"),
+        Kernel::NoThreadgroupMemory { index, .. } => format!(" (--threadgroup {index}=BYTES)"),
+        _ => String::new(),
+    }
+}
+
+/// It lies in the source, and not in how the program was called.
+fn is_of_source(error: &Kernel) -> bool {
+    matches!(
+        error,
+        Kernel::Compile { .. }
+            | Kernel::Unsupported { .. }
+            | Kernel::Fault { .. }
+            | Kernel::Stuck { .. }
+    )
+}
+
+impl Error {
+    /// The exit status.
+    fn status(&self) -> u8 {
+        match self {
+            Self::Output(_) => 1,
+            Self::Usage(_) | Self::File { .. } => 2,
+            Self::Kernel { error } if is_of_source(error) => 1,
+            // What was asked for cannot be done.
+            Self::Kernel { .. } => 2,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -62,21 +100,18 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("metal-sim: {error}");
-            match error {
-                Error::Usage(_) | Error::File { .. } => ExitCode::from(2),
-                Error::Kernel(_) | Error::Output(_) => ExitCode::FAILURE,
+            match &error {
+                // Its messages begin with file and line, as editors want it.
+                Error::Kernel { error } if is_of_source(error) => eprintln!("{error}"),
+                _ => eprintln!("metal-sim: {error}"),
             }
+            ExitCode::from(error.status())
         }
     }
 }
 
 /// Reads a source and finds its kernels.
-fn library(
-    path: &str,
-    defines: &[String],
-    include: &[String],
-) -> Result<metal_sim_msl::Library, Error> {
+fn library(path: &str, defines: &[String], include: &[String]) -> Result<Library, Error> {
     let source = std::fs::read_to_string(path).map_err(|source| Error::File {
         path: path.to_owned(),
         source,
@@ -96,7 +131,25 @@ fn library(
         includes,
         ..metal_sim_msl::Options::default()
     };
-    Ok(metal_sim_msl::Library::from_source(&source, &options)?)
+    Ok(Library::from_source(&source, &options)?)
+}
+
+/// The kernel of that name.
+fn find<'a>(library: &'a Library, file: &str, name: &str) -> Result<&'a Function, Error> {
+    library.function(name).ok_or_else(|| {
+        let names: Vec<_> = library.functions().iter().map(|it| &*it.name).collect();
+        let has = match names.len() {
+            0 => "no kernel at all".to_owned(),
+            1..=8 => names.join(", "),
+            many => format!("{many} others: metal-sim check {file} --list"),
+        };
+        Error::Usage(format!("{file} has no kernel {name}; it has {has}"))
+    })
+}
+
+/// `1 kernel`, `2 kernels`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -76,41 +76,82 @@ impl Type {
         }
     }
 
-    /// The bytes of the nearest number of this type.
-    pub fn bytes(self, value: f64) -> Vec<u8> {
+    /// The bytes of a number as it is written; an error if the type does not have it.
+    pub fn parse(self, text: &str) -> Result<Vec<u8>, String> {
+        let none = || format!("`{text}` is no number");
+        let float = || text.parse::<f64>().map_err(|_| none());
+        let whole = |least: i128, most: i128| {
+            let number: i128 = text.parse().map_err(|_| none())?;
+            if (least..=most).contains(&number) {
+                Ok(number.to_le_bytes()[..self.size()].to_vec())
+            } else {
+                Err(format!("{text} is not within {least} and {most}"))
+            }
+        };
         match self {
-            Self::F32 => (value as f32).to_le_bytes().to_vec(),
-            Self::F16 => half::f16::from_f64(value).to_le_bytes().to_vec(),
-            Self::Bf16 => half::bf16::from_f64(value).to_le_bytes().to_vec(),
-            Self::U8 => vec![value as u8],
-            Self::I8 => (value as i8).to_le_bytes().to_vec(),
-            Self::U16 => (value as u16).to_le_bytes().to_vec(),
-            Self::I16 => (value as i16).to_le_bytes().to_vec(),
-            Self::U32 => (value as u32).to_le_bytes().to_vec(),
-            Self::I32 => (value as i32).to_le_bytes().to_vec(),
-            Self::U64 => (value as u64).to_le_bytes().to_vec(),
-            Self::I64 => (value as i64).to_le_bytes().to_vec(),
-            Self::Bool => vec![u8::from(value != 0.)],
+            Self::F32 => Ok((float()? as f32).to_le_bytes().to_vec()),
+            Self::F16 => Ok(half::f16::from_f64(float()?).to_le_bytes().to_vec()),
+            Self::Bf16 => Ok(half::bf16::from_f64(float()?).to_le_bytes().to_vec()),
+            Self::U8 | Self::U16 | Self::U32 | Self::U64 => whole(0, (1 << (8 * self.size())) - 1),
+            Self::I8 | Self::I16 | Self::I32 | Self::I64 => {
+                let half = 1 << (8 * self.size() - 1);
+                whole(-half, half - 1)
+            }
+            Self::Bool => match text {
+                "true" => Ok(vec![1]),
+                "false" => Ok(vec![0]),
+                _ => whole(0, 1),
+            },
+        }
+    }
+
+    /// The bytes of a count's element: whole numbers begin again where the type ends.
+    pub fn counted(self, at: usize) -> Vec<u8> {
+        match self {
+            Self::F32 => (at as f32).to_le_bytes().to_vec(),
+            Self::F16 => half::f16::from_f64(at as f64).to_le_bytes().to_vec(),
+            Self::Bf16 => half::bf16::from_f64(at as f64).to_le_bytes().to_vec(),
+            Self::Bool => vec![(at % 2) as u8],
+            _ => (at as u64).to_le_bytes()[..self.size()].to_vec(),
         }
     }
 
     /// The number in the first bytes; `None` if there are too few.
-    pub fn number(self, bytes: &[u8]) -> Option<f64> {
+    pub fn number(self, bytes: &[u8]) -> Option<Number> {
         let first = bytes.get(..self.size())?;
         let mut wide = [0; 8];
         wide[..first.len()].copy_from_slice(first);
         let bits = u64::from_le_bytes(wide);
         Some(match self {
-            Self::F32 => f64::from(f32::from_bits(bits as u32)),
-            Self::F16 => half::f16::from_bits(bits as u16).to_f64(),
-            Self::Bf16 => half::bf16::from_bits(bits as u16).to_f64(),
-            Self::U8 | Self::U16 | Self::U32 | Self::U64 => bits as f64,
-            Self::I8 => f64::from(bits as i8),
-            Self::I16 => f64::from(bits as i16),
-            Self::I32 => f64::from(bits as i32),
-            Self::I64 => bits as i64 as f64,
-            Self::Bool => f64::from(u8::from(bits != 0)),
+            Self::F32 => Number::Float(f32::from_bits(bits as u32)),
+            Self::F16 => Number::Float(half::f16::from_bits(bits as u16).to_f32()),
+            Self::Bf16 => Number::Float(half::bf16::from_bits(bits as u16).to_f32()),
+            Self::U8 | Self::U16 | Self::U32 | Self::U64 => Number::Natural(bits),
+            Self::I8 => Number::Whole(bits as i8 as i64),
+            Self::I16 => Number::Whole(bits as i16 as i64),
+            Self::I32 => Number::Whole(bits as i32 as i64),
+            Self::I64 => Number::Whole(bits as i64),
+            Self::Bool => Number::Natural(u64::from(bits != 0)),
         })
+    }
+}
+
+/// A number that was read.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Number {
+    Float(f32),
+    Natural(u64),
+    Whole(i64),
+}
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Float(it) => it.fmt(f),
+            Self::Natural(it) => it.fmt(f),
+            Self::Whole(it) => it.fmt(f),
+        }
     }
 }
 
@@ -122,19 +163,45 @@ mod tests {
     fn numbers_survive_their_bytes() {
         for (name, kind) in NAMES {
             assert_eq!(name.parse(), Ok(kind));
-            for value in [0., 1., 100.] {
-                let value = if kind == Type::Bool {
-                    f64::min(value, 1.)
-                } else {
-                    value
-                };
-                let bytes = kind.bytes(value);
+            for text in ["0", "1", "100"] {
+                if kind == Type::Bool && text == "100" {
+                    continue;
+                }
+                let bytes = kind.parse(text).unwrap();
                 assert_eq!(bytes.len(), kind.size());
-                assert_eq!(kind.number(&bytes), Some(value), "{name}");
+                assert_eq!(kind.number(&bytes).unwrap().to_string(), text, "{name}");
+                assert_eq!(kind.counted(0).len(), kind.size());
             }
             assert_eq!(kind.number(&[]), None);
         }
-        assert_eq!(Type::I16.number(&Type::I16.bytes(-3.)), Some(-3.));
+        for (kind, text) in [
+            (Type::I16, "-3"),
+            (Type::U64, "18446744073709551615"),
+            (Type::I64, "-9223372036854775808"),
+            (Type::F32, "0.1"),
+            (Type::F32, "-inf"),
+            (Type::F16, "NaN"),
+        ] {
+            let bytes = kind.parse(text).unwrap();
+            assert_eq!(kind.number(&bytes).unwrap().to_string(), text);
+        }
         assert!("f8".parse::<Type>().unwrap_err().contains("bf16"));
+    }
+
+    #[test]
+    fn what_a_type_does_not_have_is_refused() {
+        for (kind, text) in [
+            (Type::U8, "256"),
+            (Type::U32, "-1"),
+            (Type::I8, "128"),
+            (Type::I64, "9223372036854775808"),
+            (Type::I32, "0.5"),
+            (Type::Bool, "2"),
+            (Type::F32, "one"),
+        ] {
+            assert!(kind.parse(text).is_err(), "{kind:?} {text}");
+        }
+        assert_eq!(Type::U8.counted(257), [1]);
+        assert_eq!(Type::Bool.counted(3), [1]);
     }
 }

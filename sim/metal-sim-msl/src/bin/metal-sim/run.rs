@@ -2,19 +2,20 @@
 
 use std::io::Write;
 
-use metal_sim_msl::{Checks, Constants, Dispatch, Grid, Pipeline, Schedule};
+use metal_sim_msl::finding::{Access, AccessKind};
+use metal_sim_msl::{Checks, Constants, Dispatch, Finding, Grid, Pipeline, Schedule};
 use serde::Serialize;
 
 use super::buffers::Buffer;
-use super::numbers::Type;
-use super::{Error, library};
+use super::numbers::{Number, Type};
+use super::{Error, count, library};
 
 pub const EXAMPLES: &str = "\
 Examples:
   metal-sim run softmax.metal --kernel softmax_f32 --grid 4 --group 256 \\
       --buffer 0=u32:4096 --buffer 1=u32:1024 --buffer 2=count:4096:f32 --buffer 3=zeros:16384 --print 3:f32:8
   metal-sim run mine.metal --kernel scan --threads 1000 --group 128 --buffer 0=file:in.bin --save 0=out.bin \\
-      --schedule random:7
+      --schedule 7
   metal-sim run mine.metal --kernel gemm --grid 2,2 --group 32,2 --constant 200=bool:1 --strict
 
 A finding names the kernel, both lines, both threads and the ordering that is missing.";
@@ -98,47 +99,80 @@ fn memory(text: &str) -> Result<(usize, usize), String> {
 #[derive(Serialize)]
 struct Printed {
     index: usize,
-    values: Vec<f64>,
+    values: Vec<Number>,
 }
 
 #[derive(Serialize)]
 struct Done {
     kernel: String,
-    findings: Vec<String>,
+    findings: Vec<Told>,
     printed: Vec<Printed>,
+}
+
+/// A finding, in parts and as text.
+#[derive(Serialize)]
+struct Told {
+    kind: String,
+    what: String,
+    first: Option<Side>,
+    second: Side,
+    missing: String,
+    text: String,
+}
+
+/// One of two accesses.
+#[derive(Serialize)]
+struct Side {
+    does: &'static str,
+    file: String,
+    line: u32,
+    threadgroup: [u32; 3],
+    thread: [u32; 3],
+    simdgroup: u32,
+    lane: u32,
+    offset: i64,
+    size: u64,
+}
+
+impl From<&Finding> for Told {
+    fn from(finding: &Finding) -> Self {
+        Self {
+            kind: finding.kind.to_string(),
+            what: finding.what.clone(),
+            first: finding.first.as_ref().map(Side::from),
+            second: (&finding.second).into(),
+            missing: finding.missing.clone(),
+            text: finding.to_string(),
+        }
+    }
+}
+
+impl From<&Access> for Side {
+    fn from(access: &Access) -> Self {
+        Self {
+            does: match access.kind {
+                AccessKind::Read => "read",
+                AccessKind::Write => "write",
+                AccessKind::Atomic => "atomic",
+                AccessKind::Meets => "wait",
+            },
+            file: access.place.file.clone(),
+            line: access.place.line,
+            threadgroup: access.thread.threadgroup,
+            thread: access.thread.in_threadgroup,
+            simdgroup: access.thread.simdgroup,
+            lane: access.thread.lane,
+            offset: access.offset,
+            size: access.size,
+        }
+    }
 }
 
 /// Runs it. False if the detector found something.
 pub fn run(arguments: &Arguments) -> Result<bool, Error> {
-    let library = library(&arguments.file, &arguments.define, &arguments.include)?;
-    if library.function(&arguments.kernel).is_none() {
-        let names: Vec<_> = library
-            .functions()
-            .iter()
-            .map(|it| it.name.as_str())
-            .collect();
-        return Err(Error::Usage(format!(
-            "{} has no kernel {}; it has {}",
-            arguments.file,
-            arguments.kernel,
-            names.join(", ")
-        )));
-    }
-    let checks = Checks {
-        races: !arguments.unchecked,
-        strict_flags: arguments.strict,
-    };
-    let pipeline = Pipeline::new(
-        &library,
-        &arguments.kernel,
-        &constants(&arguments.constant)?,
-        checks,
-    )?;
-    let mut buffers = arguments
-        .buffer
-        .iter()
-        .map(|it| Buffer::read(it))
-        .collect::<Result<Vec<_>, _>>()?;
+    // The command line first: what is wrong there need not wait for the compiler.
+    let mut buffers = Buffer::read_all(&arguments.buffer)?;
+    let constants = constants(&arguments.constant)?;
     let wanted = arguments
         .print
         .iter()
@@ -149,6 +183,13 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         .iter()
         .map(|it| place(it, &buffers))
         .collect::<Result<Vec<_>, _>>()?;
+    let library = library(&arguments.file, &arguments.define, &arguments.include)?;
+    let function = super::find(&library, &arguments.file, &arguments.kernel)?;
+    let checks = Checks {
+        races: !arguments.unchecked,
+        strict_flags: arguments.strict,
+    };
+    let pipeline = Pipeline::new(&library, &function.name, &constants, checks)?;
     let mut threadgroup_memory = vec![0; 31];
     for (index, bytes) in &arguments.threadgroup {
         threadgroup_memory[*index] = *bytes;
@@ -171,36 +212,38 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     })?;
     for (at, path) in saved {
-        std::fs::write(&path, &buffers[at].bytes).map_err(|source| Error::File { path, source })?;
+        std::fs::write(&path, buffers[at].bytes())
+            .map_err(|source| Error::File { path, source })?;
     }
     let done = Done {
         kernel: arguments.kernel.clone(),
-        findings: outcome.findings.iter().map(ToString::to_string).collect(),
+        findings: outcome.findings.iter().map(Told::from).collect(),
         printed: wanted.iter().map(|it| it.values(&buffers)).collect(),
     };
-    print(&done, arguments.json)?;
+    print(&done, arguments)?;
     Ok(done.findings.is_empty())
 }
 
-fn print(done: &Done, json: bool) -> Result<(), Error> {
+fn print(done: &Done, arguments: &Arguments) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
-    if json {
+    if arguments.json {
         serde_json::to_writer_pretty(&mut out, done).map_err(std::io::Error::from)?;
         writeln!(out)?;
         return Ok(());
     }
     for printed in &done.printed {
-        let values: Vec<_> = printed.values.iter().map(f64::to_string).collect();
+        let values: Vec<_> = printed.values.iter().map(Number::to_string).collect();
         writeln!(out, "buffer {}: {}", printed.index, values.join(" "))?;
     }
     for finding in &done.findings {
-        writeln!(out, "{finding}")?;
+        writeln!(out, "{}", finding.text)?;
     }
-    match done.findings.len() {
-        0 => writeln!(out, "{}: nothing found", done.kernel)?,
-        1 => writeln!(out, "{}: 1 finding", done.kernel)?,
-        many => writeln!(out, "{}: {many} findings", done.kernel)?,
-    }
+    let found = match done.findings.len() {
+        0 if arguments.unchecked => "ran, unchecked".to_owned(),
+        0 => "nothing found".to_owned(),
+        some => count(some, "finding"),
+    };
+    writeln!(out, "{}: {found}", done.kernel)?;
     Ok(())
 }
 
@@ -215,14 +258,10 @@ fn constants(texts: &[String]) -> Result<Constants, Error> {
         let (name, value) = text.split_once('=').ok_or_else(|| usage("no `=`"))?;
         let (kind, value) = value.split_once(':').ok_or_else(|| usage("no `:`"))?;
         let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
-        let value = match value {
-            "true" => 1.,
-            "false" => 0.,
-            number => number.parse().map_err(|_| usage("no number"))?,
-        };
+        let bytes = kind.parse(value).map_err(|why| usage(&why))?;
         match name.parse() {
-            Ok(index) => constants.set_index(index, kind.in_metal(), &kind.bytes(value)),
-            Err(_) => constants.set_name(name, kind.in_metal(), &kind.bytes(value)),
+            Ok(index) => constants.set_index(index, kind.in_metal(), &bytes),
+            Err(_) => constants.set_name(name, kind.in_metal(), &bytes),
         }
     }
     Ok(constants)
@@ -238,7 +277,7 @@ struct Wanted {
 
 impl Wanted {
     fn values(&self, buffers: &[Buffer]) -> Printed {
-        let chunks = buffers[self.at].bytes.chunks_exact(self.kind.size());
+        let chunks = buffers[self.at].bytes().chunks_exact(self.kind.size());
         Printed {
             index: self.index,
             values: chunks
@@ -303,13 +342,13 @@ mod tests {
     fn what_is_asked_for_must_be_there() {
         let buffers = [Buffer::read("1=u8:1,2,3").unwrap()];
         let printed = wanted("1:u8:2", &buffers).unwrap().values(&buffers);
-        assert_eq!(printed.values, [1., 2.]);
+        assert_eq!(printed.values, [1, 2].map(Number::Natural));
         for wrong in ["0:u8", "1", "1:u9", "1:u8:x", "1:u8:1:1"] {
             assert!(wanted(wrong, &buffers).is_err(), "{wrong}");
         }
         assert!(place("0=a", &buffers).is_err());
         assert_eq!(place("1=a", &buffers).unwrap(), (0, "a".to_owned()));
-        for wrong in ["1", "1=bool", "1=b:1", "1=f32:x"] {
+        for wrong in ["1", "1=bool", "1=b:1", "1=f32:x", "1=bool:2"] {
             assert!(constants(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
     }

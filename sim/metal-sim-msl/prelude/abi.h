@@ -63,7 +63,7 @@ typedef struct {
 // place of a time, 0 is nobody, and 1 nobody where a read of that is a finding.
 enum { MSL_SITES = 1 << 19, MSL_SITE_STEP = 2 };
 
-// What is known of 1, 2 or 4 bytes. A read by one lane or by several of a simdgroup at the same time is in `read` and
+// What is known of 1 to 16 bytes. A read by one lane or by several of a simdgroup at the same time is in `read` and
 // `readers`; for readers of two simdgroups, `read` and `other` stand for all.
 typedef struct {
   uint64_t write, read, other;
@@ -74,12 +74,12 @@ enum { MSL_NOWHERE = 0, MSL_HERE = 1, MSL_ENOUGH = 2, MSL_ELSEWHERE = 3, MSL_OUT
 
 // A page of 4096 bytes.
 typedef struct {
-  uint64_t tag;       // its address / 4096, times 4, and the logarithm of a cell's bytes or MSL_QUIET
+  uint64_t tag;       // its address / 4096, times 8, and the logarithm of a cell's bytes or MSL_QUIET
   msl_cell* cells;    // of the whole page
   uint16_t from, to;  // quiet: accesses between these offsets mean nothing
   uint32_t kind;      // of memory, for `barrier` and `seen`
 } msl_page;
-enum { MSL_PAGES = 1024, MSL_QUIET = 3 };
+enum { MSL_PAGES = 1024, MSL_QUIET = 7 };
 
 typedef struct {
   uint64_t base;        // of the library

@@ -80,28 +80,21 @@ MSL_QUICK bool msl_write_cell(msl_cell* c, const msl_watch* w, const void* pc, u
   return true;
 }
 
-template <uint32_t log, bool write>
-MSL_QUICK bool msl_cells(msl_cell* cell, uint32_t count, const msl_watch* w, const void* pc, uint32_t kind) {
-  for (msl_cell* end = cell + count; cell != end; cell++)
-    if (!(write ? msl_write_cell(cell, w, pc, log, kind) : msl_read_cell(cell, w, pc, log, kind))) return false;
-  return true;
-}
-
 MSL_QUICK const msl_page* msl_find(const msl_watch* w, const void* at) {
   return &w->pages[(uint64_t)at / 4096 % MSL_PAGES];
 }
-MSL_QUICK uint64_t msl_tag(const void* at, uint64_t shift) { return (uint64_t)at / 4096 << 2 | shift; }
+MSL_QUICK uint64_t msl_tag(const void* at, uint64_t shift) { return (uint64_t)at / 4096 << 3 | shift; }
 
 // Whether there is nothing to tell. If not, what was remembered so far does no harm when the runtime does all of it.
-// Memory that is accessed as it mostly is, by whole cells of up to 4 bytes.
+// Memory that is accessed as it mostly is, by whole cells.
 template <uint32_t log, bool write>
 MSL_QUICK bool msl_is_usual(const void* at, const void* pc) {
-  const uint32_t size = 1u << log, small = log < 2 ? log : 2;
   const msl_watch* w = msl_watched;
   const msl_page* page = msl_find(w, at);
   uint32_t offset = (uint32_t)((uint64_t)at % 4096);
-  if (page->tag != msl_tag(at, small) || offset % (1u << small) != 0 || (log > 2 && offset > 4096 - size)) return false;
-  return msl_cells<log, write>(page->cells + (offset >> small), size >> small, w, pc, page->kind);
+  if (page->tag != msl_tag(at, log) || offset % (1u << log) != 0) return false;
+  msl_cell* cell = page->cells + (offset >> log);
+  return write ? msl_write_cell(cell, w, pc, log, page->kind) : msl_read_cell(cell, w, pc, log, page->kind);
 }
 
 // Memory that was divided into smaller cells, or that is nobody's business.
@@ -110,11 +103,16 @@ MSL_QUICK bool msl_is_quick(const void* at, const void* pc) {
   const uint32_t size = 1u << log;
   const msl_watch* w = msl_watched;
   const msl_page* page = msl_find(w, at);
-  uint32_t offset = (uint32_t)((uint64_t)at % 4096), shift = page->tag % 4;
+  uint32_t offset = (uint32_t)((uint64_t)at % 4096), shift = page->tag % 8;
   if (page->tag != msl_tag(at, shift)) return false;
   if (shift == MSL_QUIET) return offset >= page->from && offset + size <= page->to;
   if (log < shift || offset % (1u << shift) != 0 || offset + size > 4096) return false;
-  return msl_cells<log, write>(page->cells + (offset >> shift), size >> shift, w, pc, page->kind);
+  msl_cell* cell = page->cells + (offset >> shift);
+  for (msl_cell* end = cell + (size >> shift); cell != end; cell++) {
+    bool quick = write ? msl_write_cell(cell, w, pc, log, page->kind) : msl_read_cell(cell, w, pc, log, page->kind);
+    if (!quick) return false;
+  }
+  return true;
 }
 
 #define MSL_PC __builtin_return_address(0)

@@ -81,7 +81,7 @@ pub const SITE_STEP: u32 = 2;
 pub const PAGES: usize = 1024;
 
 /// In place of a cell's size, for memory that is nobody's business.
-pub const QUIET: u64 = 3;
+pub const QUIET: u64 = 7;
 
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -108,6 +108,7 @@ impl Detector {
     /// The end of the dispatch: what it wrote to private buffers is kept with them.
     pub fn into_findings(self) -> Vec<Finding> {
         self.keep_written();
+        shadow::give_back(self.pages.into_iter().map(|(_, page)| page));
         self.report.into_findings()
     }
 
@@ -260,7 +261,7 @@ impl Detector {
     fn check_page(&mut self, place: Access, deed: Deed) {
         let number = place.at / PAGE;
         let (stamp, kind) = self.now(place, clock::DEVICE);
-        let index = self.page(number);
+        let index = self.page(number, place.size);
         let now = Now {
             stamp,
             kind,
@@ -275,7 +276,7 @@ impl Detector {
         }
     }
 
-    fn page(&mut self, number: usize) -> u32 {
+    fn page(&mut self, number: usize, size: usize) -> u32 {
         if let Some(&index) = self.by_number.get(&number) {
             return index;
         }
@@ -299,7 +300,7 @@ impl Detector {
             }
         }
         let mut page = Page::new();
-        page.begin(&parts);
+        page.begin(&parts, size);
         self.pages.push((number, page));
         let index = self.pages.len() as u32 - 1;
         self.by_number.insert(number, index);
@@ -329,7 +330,7 @@ impl Detector {
                     let end = (placed.start + placed.size).min(first + PAGE);
                     (start < end).then(|| (start - first..end - first, Cell::UNWRITTEN))
                 });
-                page.begin(&parts.collect::<Vec<_>>());
+                page.begin(&parts.collect::<Vec<_>>(), place.size);
             }
             let now = Now {
                 stamp,
@@ -360,7 +361,7 @@ fn shared(number: usize, page: &mut Page, kind: usize) -> abi::Page {
 }
 
 fn tag(number: usize, shift: u64) -> u64 {
-    (number as u64) << 2 | shift
+    (number as u64) << 3 | shift
 }
 
 /// An access as a kernel reports it.

@@ -6,7 +6,7 @@
 //! The sources are taken from cargo's registry, where Candle is. Mutants are compiled into a folder that is removed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, process, thread};

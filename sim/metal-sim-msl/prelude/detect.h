@@ -37,14 +37,16 @@ MSL_QUICK bool msl_after(const msl_watch* w, uint64_t write, uint32_t kind) {
 
 MSL_QUICK bool msl_read_cell(msl_cell* c, const msl_watch* w, const void* pc, uint32_t log, uint32_t kind) {
   if ((uint32_t)c->write != 0 && !msl_after(w, c->write, kind)) return false;
-  uint32_t kept = c->kept, read = (uint32_t)c->read;
-  uint32_t readers = 0;
-  if (kept == MSL_ENOUGH || kept == MSL_HERE) {
-    if (read < w->start) return !w->learnt;  // a reader of another threadgroup stands for all
+  uint32_t read = (uint32_t)c->read;
+  if (read < w->foreign) return true;  // a reader of another threadgroup stands for all
+  uint32_t kept = c->kept, readers = 0;
+  if (kept > MSL_ENOUGH) return false;
+  if (kept != MSL_NOWHERE) {
+    if (read < w->start) return false;
     if (read >= w->barrier[kind]) {
       if (kept == MSL_ENOUGH) return true;
       if (msl_apart(w, c->read) >= 32) {
-        if (w->learnt) return false;
+        if (w->foreign == 0) return false;
         c->other = msl_stamp(w, pc, log);
         c->kept = MSL_ENOUGH;
         return true;
@@ -55,8 +57,6 @@ MSL_QUICK bool msl_read_cell(msl_cell* c, const msl_watch* w, const void* pc, ui
         return false;
       }
     }
-  } else if (kept != MSL_NOWHERE) {
-    return false;
   }
   c->read = msl_stamp(w, pc, log);
   c->readers = readers | 1u << (w->lane & 31);
@@ -75,6 +75,7 @@ MSL_QUICK bool msl_write_cell(msl_cell* c, const msl_watch* w, const void* pc, u
       if (!alone && read > w->seen[kind]) return false;
     }
     c->kept = MSL_NOWHERE;
+    c->read = ~0ull;
   }
   c->write = msl_stamp(w, pc, log);
   return true;
@@ -83,7 +84,6 @@ MSL_QUICK bool msl_write_cell(msl_cell* c, const msl_watch* w, const void* pc, u
 MSL_QUICK const msl_page* msl_find(const msl_watch* w, const void* at) {
   return &w->pages[(uint64_t)at / 4096 % MSL_PAGES];
 }
-MSL_QUICK uint64_t msl_tag(const void* at, uint64_t shift) { return (uint64_t)at / 4096 << 3 | shift; }
 
 // Whether there is nothing to tell. If not, what was remembered so far does no harm when the runtime does all of it.
 // Memory that is accessed as it mostly is, by whole cells.
@@ -91,9 +91,9 @@ template <uint32_t log, bool write>
 MSL_QUICK bool msl_is_usual(const void* at, const void* pc) {
   const msl_watch* w = msl_watched;
   const msl_page* page = msl_find(w, at);
-  uint32_t offset = (uint32_t)((uint64_t)at % 4096);
-  if (page->tag != msl_tag(at, log) || offset % (1u << log) != 0) return false;
-  msl_cell* cell = page->cells + (offset >> log);
+  // A tag has zeros where addresses that are not aligned differ from it.
+  if (page->tag != ((uint64_t)at & (~4095ull | ((1u << log) - 1))) + (log << 5)) return false;
+  msl_cell* cell = (msl_cell*)(page->cells + ((uint64_t)at << (5 - log)));
   return write ? msl_write_cell(cell, w, pc, log, page->kind) : msl_read_cell(cell, w, pc, log, page->kind);
 }
 
@@ -103,11 +103,11 @@ MSL_QUICK bool msl_is_quick(const void* at, const void* pc) {
   const uint32_t size = 1u << log;
   const msl_watch* w = msl_watched;
   const msl_page* page = msl_find(w, at);
-  uint32_t offset = (uint32_t)((uint64_t)at % 4096), shift = page->tag % 8;
-  if (page->tag != msl_tag(at, shift)) return false;
+  uint32_t offset = (uint32_t)((uint64_t)at % 4096), shift = page->tag >> 5 & 7;
+  if (page->tag / 4096 != (uint64_t)at / 4096) return false;
   if (shift == MSL_QUIET) return offset >= page->from && offset + size <= page->to;
   if (log < shift || offset % (1u << shift) != 0 || offset + size > 4096) return false;
-  msl_cell* cell = page->cells + (offset >> shift);
+  msl_cell* cell = (msl_cell*)(page->cells + ((uint64_t)at >> shift << 5));
   for (msl_cell* end = cell + (size >> shift); cell != end; cell++) {
     bool quick = write ? msl_write_cell(cell, w, pc, log, page->kind) : msl_read_cell(cell, w, pc, log, page->kind);
     if (!quick) return false;

@@ -35,14 +35,14 @@ use shadow::{Deed, PAGE, Page, Seen};
 use stamp::Stamp;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::ptr::null_mut;
 
 const NO_PAGE: abi::Page = abi::Page {
     tag: u64::MAX,
-    cells: null_mut(),
+    cells: 0,
     from: 0,
     to: 0,
     kind: 0,
+    unused: 0,
 };
 
 /// The detector of one dispatch.
@@ -85,7 +85,7 @@ impl Detector {
                 now: 0,
                 lane: 0,
                 start: 0,
-                learnt: 0,
+                foreign: 0,
                 barrier: [0; 2],
                 seen: [0; 2],
                 pages: [NO_PAGE; abi::PAGES],
@@ -162,7 +162,7 @@ impl Detector {
         let Self { watch, clock, .. } = self;
         watch.lane = lane;
         watch.now = clock.times[lane as usize];
-        watch.learnt = clock.any_knowledge.into();
+        watch.foreign = if clock.any_knowledge { 0 } else { clock.start };
         for kind in [clock::DEVICE, clock::THREADGROUP] {
             let index = clock.kind(kind);
             watch.barrier[kind] = clock.barrier[index];
@@ -354,14 +354,14 @@ fn shared(number: usize, page: &mut Page, kind: usize) -> abi::Page {
     let (cells, shift) = page.shared();
     abi::Page {
         tag: tag(number, shift.into()),
-        cells,
+        cells: cells.wrapping_sub((number * PAGE >> shift) * size_of::<Cell>()) as u64,
         kind: kind as u32,
         ..NO_PAGE
     }
 }
 
 fn tag(number: usize, shift: u64) -> u64 {
-    (number as u64) << 3 | shift
+    (number * PAGE) as u64 | shift << abi::TAG_SHIFT
 }
 
 /// An access as a kernel reports it.

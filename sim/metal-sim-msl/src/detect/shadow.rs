@@ -75,9 +75,9 @@ impl Page {
         }
     }
 
-    /// For compiled accesses: the cells, and the logarithm of their bytes. Both change when a cell is divided.
-    pub fn shared(&mut self) -> (*mut Cell, u32) {
-        (self.cells.as_mut_ptr(), self.shift)
+    /// For compiled accesses: the address of the cells, and the logarithm of their bytes. Both change when a cell is divided.
+    pub fn shared(&mut self) -> (usize, u32) {
+        (self.cells.as_mut_ptr().expose_provenance(), self.shift)
     }
 
     /// The bytes that were written.

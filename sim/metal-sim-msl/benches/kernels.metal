@@ -10,6 +10,25 @@ kernel void loads(device const float *a [[buffer(0)]], device const float *b [[b
   out[at] = sum;
 }
 
+kernel void vectors(device const float4 *a [[buffer(0)]], device const float4 *b [[buffer(1)]],
+                    device float *out [[buffer(2)]], uint at [[thread_position_in_grid]]) {
+  float4 sum = 0;
+  for (uint i = 0; i < 64; i++) sum += a[at % 64 * 64 + i] * b[i];
+  out[at] = sum.x + sum.y + sum.z + sum.w;
+}
+
+kernel void halves(device const half *a [[buffer(0)]], device const half *b [[buffer(1)]],
+                   device float *out [[buffer(2)]], uint at [[thread_position_in_grid]]) {
+  float sum = 0;
+  for (uint i = 0; i < 256; i++) sum += float(a[at % 64 * 256 + i]) * float(b[i]);
+  out[at] = sum;
+}
+
+kernel void copy(device const float *in [[buffer(0)]], device float *out [[buffer(1)]],
+                 uint at [[thread_position_in_grid]]) {
+  for (uint i = 0; i < 64; i++) out[i * 4096 + at] = in[i * 4096 + at];
+}
+
 kernel void rows(device const float *in [[buffer(0)]], device float *out [[buffer(1)]],
                  uint me [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
                  uint simdgroup [[simdgroup_index_in_threadgroup]], uint row [[threadgroup_position_in_grid]]) {

@@ -77,13 +77,34 @@ const fn groups(groups: [u32; 3], threads: u32) -> Grid {
     Grid::Threadgroups { groups, threads }
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 8] = [
     Case {
         kernel: "loads",
         what: "multiply and add, two loads (the worst case)",
         words: &[64 * 256, 256, 4096],
         grid: groups([16, 1, 1], 256),
         per: 4096.0 * 256.0,
+    },
+    Case {
+        kernel: "vectors",
+        what: "the same by vectors of four",
+        words: &[64 * 256, 256, 4096],
+        grid: groups([16, 1, 1], 256),
+        per: 4096.0 * 64.0,
+    },
+    Case {
+        kernel: "halves",
+        what: "the same with halves",
+        words: &[64 * 128, 128, 4096],
+        grid: groups([16, 1, 1], 256),
+        per: 4096.0 * 256.0,
+    },
+    Case {
+        kernel: "copy",
+        what: "copy, each word once",
+        words: &[1 << 18, 1 << 18],
+        grid: groups([16, 1, 1], 256),
+        per: 4096.0 * 64.0,
     },
     Case {
         kernel: "rows",

@@ -63,8 +63,9 @@ typedef struct {
 // place of a time, 0 is nobody, and 1 nobody where a read of that is a finding.
 enum { MSL_SITES = 1 << 19, MSL_SITE_STEP = 2 };
 
-// What is known of 1, 2 or 4 bytes. A read by one lane or by several of a simdgroup at the same time is in `read` and
-// `readers`; for readers of two simdgroups, `read` and `other` stand for all.
+// What is known of 1 to 16 bytes. A read by one lane or by several of a simdgroup at the same time is in `read` and
+// `readers`; for readers of two simdgroups, `read` and `other` stand for all. In all other cases
+// the time in `read` is the last there is.
 typedef struct {
   uint64_t write, read, other;
   uint32_t readers;  // lanes of the reader's simdgroup
@@ -74,18 +75,19 @@ enum { MSL_NOWHERE = 0, MSL_HERE = 1, MSL_ENOUGH = 2, MSL_ELSEWHERE = 3, MSL_OUT
 
 // A page of 4096 bytes.
 typedef struct {
-  uint64_t tag;       // its address / 4096, times 4, and the logarithm of a cell's bytes or MSL_QUIET
-  msl_cell* cells;    // of the whole page
+  uint64_t tag;       // its address, and from bit 5 the logarithm of a cell's bytes or MSL_QUIET
+  uint64_t cells;     // the address of its cells, less what makes it that of memory at address 0
   uint16_t from, to;  // quiet: accesses between these offsets mean nothing
   uint32_t kind;      // of memory, for `barrier` and `seen`
+  uint64_t unused;
 } msl_page;
-enum { MSL_PAGES = 1024, MSL_QUIET = 3 };
+enum { MSL_PAGES = 1024, MSL_QUIET = 7 };
 
 typedef struct {
   uint64_t base;        // of the library
   uint32_t now, lane;   // of the running thread
   uint32_t start;       // when its threadgroup began
-  uint32_t learnt;      // a thread learnt of others by acquire: leave it to the runtime
+  uint32_t foreign;     // readers before this time stand for all: `start`, or 0 if a thread learnt of others by acquire
   uint32_t barrier[2];  // earlier times of this threadgroup are ordered before now
   uint32_t seen[2];     // so are those of its simdgroup up to here
   msl_page pages[MSL_PAGES];

@@ -37,14 +37,16 @@ MSL_QUICK bool msl_after(const msl_watch* w, uint64_t write, uint32_t kind) {
 
 MSL_QUICK bool msl_read_cell(msl_cell* c, const msl_watch* w, const void* pc, uint32_t log, uint32_t kind) {
   if ((uint32_t)c->write != 0 && !msl_after(w, c->write, kind)) return false;
-  uint32_t kept = c->kept, read = (uint32_t)c->read;
-  uint32_t readers = 0;
-  if (kept == MSL_ENOUGH || kept == MSL_HERE) {
-    if (read < w->start) return !w->learnt;  // a reader of another threadgroup stands for all
+  uint32_t read = (uint32_t)c->read;
+  if (read < w->foreign) return true;  // a reader of another threadgroup stands for all
+  uint32_t kept = c->kept, readers = 0;
+  if (kept > MSL_ENOUGH) return false;
+  if (kept != MSL_NOWHERE) {
+    if (read < w->start) return false;
     if (read >= w->barrier[kind]) {
       if (kept == MSL_ENOUGH) return true;
       if (msl_apart(w, c->read) >= 32) {
-        if (w->learnt) return false;
+        if (w->foreign == 0) return false;
         c->other = msl_stamp(w, pc, log);
         c->kept = MSL_ENOUGH;
         return true;
@@ -55,8 +57,6 @@ MSL_QUICK bool msl_read_cell(msl_cell* c, const msl_watch* w, const void* pc, ui
         return false;
       }
     }
-  } else if (kept != MSL_NOWHERE) {
-    return false;
   }
   c->read = msl_stamp(w, pc, log);
   c->readers = readers | 1u << (w->lane & 31);
@@ -75,33 +75,26 @@ MSL_QUICK bool msl_write_cell(msl_cell* c, const msl_watch* w, const void* pc, u
       if (!alone && read > w->seen[kind]) return false;
     }
     c->kept = MSL_NOWHERE;
+    c->read = ~0ull;
   }
   c->write = msl_stamp(w, pc, log);
-  return true;
-}
-
-template <uint32_t log, bool write>
-MSL_QUICK bool msl_cells(msl_cell* cell, uint32_t count, const msl_watch* w, const void* pc, uint32_t kind) {
-  for (msl_cell* end = cell + count; cell != end; cell++)
-    if (!(write ? msl_write_cell(cell, w, pc, log, kind) : msl_read_cell(cell, w, pc, log, kind))) return false;
   return true;
 }
 
 MSL_QUICK const msl_page* msl_find(const msl_watch* w, const void* at) {
   return &w->pages[(uint64_t)at / 4096 % MSL_PAGES];
 }
-MSL_QUICK uint64_t msl_tag(const void* at, uint64_t shift) { return (uint64_t)at / 4096 << 2 | shift; }
 
 // Whether there is nothing to tell. If not, what was remembered so far does no harm when the runtime does all of it.
-// Memory that is accessed as it mostly is, by whole cells of up to 4 bytes.
+// Memory that is accessed as it mostly is, by whole cells.
 template <uint32_t log, bool write>
 MSL_QUICK bool msl_is_usual(const void* at, const void* pc) {
-  const uint32_t size = 1u << log, small = log < 2 ? log : 2;
   const msl_watch* w = msl_watched;
   const msl_page* page = msl_find(w, at);
-  uint32_t offset = (uint32_t)((uint64_t)at % 4096);
-  if (page->tag != msl_tag(at, small) || offset % (1u << small) != 0 || (log > 2 && offset > 4096 - size)) return false;
-  return msl_cells<log, write>(page->cells + (offset >> small), size >> small, w, pc, page->kind);
+  // A tag has zeros where addresses that are not aligned differ from it.
+  if (page->tag != ((uint64_t)at & (~4095ull | ((1u << log) - 1))) + (log << 5)) return false;
+  msl_cell* cell = (msl_cell*)(page->cells + ((uint64_t)at << (5 - log)));
+  return write ? msl_write_cell(cell, w, pc, log, page->kind) : msl_read_cell(cell, w, pc, log, page->kind);
 }
 
 // Memory that was divided into smaller cells, or that is nobody's business.
@@ -110,11 +103,16 @@ MSL_QUICK bool msl_is_quick(const void* at, const void* pc) {
   const uint32_t size = 1u << log;
   const msl_watch* w = msl_watched;
   const msl_page* page = msl_find(w, at);
-  uint32_t offset = (uint32_t)((uint64_t)at % 4096), shift = page->tag % 4;
-  if (page->tag != msl_tag(at, shift)) return false;
+  uint32_t offset = (uint32_t)((uint64_t)at % 4096), shift = page->tag >> 5 & 7;
+  if (page->tag / 4096 != (uint64_t)at / 4096) return false;
   if (shift == MSL_QUIET) return offset >= page->from && offset + size <= page->to;
   if (log < shift || offset % (1u << shift) != 0 || offset + size > 4096) return false;
-  return msl_cells<log, write>(page->cells + (offset >> shift), size >> shift, w, pc, page->kind);
+  msl_cell* cell = (msl_cell*)(page->cells + ((uint64_t)at >> shift << 5));
+  for (msl_cell* end = cell + (size >> shift); cell != end; cell++) {
+    bool quick = write ? msl_write_cell(cell, w, pc, log, page->kind) : msl_read_cell(cell, w, pc, log, page->kind);
+    if (!quick) return false;
+  }
+  return true;
 }
 
 #define MSL_PC __builtin_return_address(0)

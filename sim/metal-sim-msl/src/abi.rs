@@ -80,17 +80,20 @@ pub const SITE_STEP: u32 = 2;
 /// Pages that compiled accesses find without a call.
 pub const PAGES: usize = 1024;
 
+/// Where a tag has a cell's size.
+pub const TAG_SHIFT: u32 = 5;
 /// In place of a cell's size, for memory that is nobody's business.
-pub const QUIET: u64 = 3;
+pub const QUIET: u64 = 7;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Page {
     pub tag: u64,
-    pub cells: *mut Cell,
+    pub cells: u64,
     pub from: u16,
     pub to: u16,
     pub kind: u32,
+    pub unused: u64,
 }
 
 #[repr(C)]
@@ -99,7 +102,7 @@ pub struct Watch {
     pub now: u32,
     pub lane: u32,
     pub start: u32,
-    pub learnt: u32,
+    pub foreign: u32,
     pub barrier: [u32; 2],
     pub seen: [u32; 2],
     pub pages: [Page; PAGES],
@@ -171,8 +174,8 @@ const _: () = {
     assert!(size_of::<Variable>() == 24 && offset_of!(Variable, line) == 16);
     assert!(size_of::<Runtime>() == 10 * 8 && offset_of!(Runtime, fence) == 9 * 8);
     assert!(size_of::<Cell>() == 32);
-    assert!(size_of::<Page>() == 24 && offset_of!(Page, kind) == 20);
-    assert!(size_of::<Watch>() == 40 + 24 * PAGES && offset_of!(Watch, seen) == 32);
+    assert!(size_of::<Page>() == 32 && offset_of!(Page, kind) == 20);
+    assert!(size_of::<Watch>() == 40 + 32 * PAGES && offset_of!(Watch, seen) == 32);
     assert!(size_of::<Argument>() == 40 && offset_of!(Argument, size) == 24);
     assert!(size_of::<Kernel>() == 40 && offset_of!(Kernel, max_total_threads) == 28);
     assert!(size_of::<Constant>() == 48 && offset_of!(Constant, defined) == 40);

@@ -2,13 +2,14 @@
 
 mod support;
 
-use metal_sim_msl::dispatch::{Dispatch, Grid};
+use metal_sim_msl::Written;
+use metal_sim_msl::dispatch::{Binding, Dispatch, Grid, Schedule};
 use metal_sim_msl::finding::{AccessKind, Finding, FindingKind};
 use metal_sim_msl::library::Checks;
 use metal_sim_msl::pipeline::Constants;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use support::{SCHEDULES, binding, groups, source};
 
 const FILE: &str = "races.cpp";
@@ -235,4 +236,144 @@ fn a_finding_reads_at_once() {
     assert!(text.contains(&format!(
         "\n  {FILE}:{second}: thread (0,0,0) of threadgroup (0,0,0), simdgroup 0 lane 0 reads"
     )));
+}
+
+/// What a kernel finds that runs in one threadgroup with a private buffer 1 of 64 words.
+fn with_private(
+    kernel: &str,
+    threads: u32,
+    memory: &mut [u32],
+    written: &Arc<Written>,
+) -> Vec<Finding> {
+    let checks = Checks {
+        races: true,
+        strict_flags: false,
+    };
+    let pipeline = support::pipeline(library(), FILE, kernel, checks, &Constants::default());
+    let (out, private) = memory.split_at_mut(2048);
+    let private = binding(&mut private[1024..1088], "private").map(|binding| Binding {
+        written: Some(Arc::clone(written)),
+        ..binding
+    });
+    let dispatch = Dispatch {
+        grid: groups(1, threads),
+        buffers: &[binding(&mut out[..512], ""), private],
+        threadgroup_memory: &[],
+        schedule: Schedule::Fifo,
+        threads: 1,
+    };
+    pipeline.dispatch(&dispatch).unwrap().findings
+}
+
+#[test]
+fn private_buffers_that_nobody_wrote() {
+    let mut memory = vec![3; 4096];
+    let private = memory[3072..].as_ptr().cast();
+    let written = Arc::new(Written::nothing(private, 256));
+    for kernel in ["take", "count"] {
+        let found = with_private(kernel, 64, &mut memory, &written);
+        let [finding] = &found[..] else {
+            panic!("{found:#?}")
+        };
+        assert_eq!(finding.kind, FindingKind::Uninitialised);
+        assert_eq!(finding.what, "buffer 1 `in` (private)");
+        assert_eq!(finding.second.place.line, marked(kernel, "second")[0]);
+        assert_eq!((finding.second.offset, finding.second.size), (0, 4));
+        if kernel == "count" {
+            // It has written all the same, and that is known.
+            assert_eq!(with_private("take", 64, &mut memory, &written), []);
+        }
+    }
+    // What one dispatch wrote, another may read, and no more.
+    let written = Arc::new(Written::nothing(private, 256));
+    assert_eq!(with_private("fill", 32, &mut memory, &written), []);
+    assert_eq!(with_private("take", 32, &mut memory, &written), []);
+    let found = with_private("take", 64, &mut memory, &written);
+    assert_eq!(
+        (found.len(), found[0].second.offset),
+        (1, 128),
+        "{found:#?}"
+    );
+    // So it is with what others than kernels wrote, to the byte.
+    written.mark(128..255);
+    let found = with_private("take", 64, &mut memory, &written);
+    assert_eq!(
+        (found.len(), found[0].second.offset),
+        (1, 252),
+        "{found:#?}"
+    );
+    written.mark(255..256);
+    assert_eq!(with_private("take", 64, &mut memory, &written), []);
+    let written = Arc::new(Written::nothing(private, 256));
+    assert_eq!(with_private("fill_and_take", 64, &mut memory, &written), []);
+}
+
+/// Compiled accesses decide most by themselves: never otherwise than the detector would.
+#[test]
+fn what_compiled_accesses_decide_is_what_the_detector_would() {
+    let asking = support::compile_with(FILE, true, &["-DMSL_ASK"]);
+    let both = [library(), &asking].map(|library| {
+        [false, true].map(|strict_flags| {
+            let checks = Checks {
+                races: true,
+                strict_flags,
+            };
+            support::pipeline(library, FILE, "table", checks, &Constants::default())
+        })
+    });
+    let mut random = 1_u64;
+    let mut below = |end: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % end
+    };
+    let mut found = [0; 2];
+    for round in 0..600_u64 {
+        let mut memory = vec![0_u32; 8192];
+        let (out, steps) = memory.split_at_mut(4096);
+        // Few words, one of its own for each lane, or another's; most steps are the same for all lanes.
+        let words = 1 << below(7);
+        for step in 0..12 {
+            let (together, what, other) = (below(4) > 0, below(13), 1 << below(6));
+            for lane in 0..64 {
+                let what = if together { what } else { below(8) };
+                let at = match round % 3 {
+                    0 => below(words),
+                    1 => lane,
+                    _ => lane ^ other,
+                };
+                steps[step * 64 + lane as usize] = (what | at << 4) as u32;
+            }
+        }
+        let buffers = [binding(&mut out[..64], ""), binding(&mut steps[..768], "")];
+        let schedule = SCHEDULES[round as usize % SCHEDULES.len()];
+        let strict = usize::from(round % 5 == 0);
+        let [quick, asked] = both.each_ref().map(|pipelines| {
+            let dispatch = Dispatch {
+                grid: groups(1 + (round % 4 / 3) as u32, 64),
+                buffers: &buffers,
+                threadgroup_memory: &[],
+                schedule,
+                threads: 1,
+            };
+            let findings = pipelines[strict].dispatch(&dispatch).unwrap().findings;
+            let mut kinds: Vec<_> = findings
+                .iter()
+                .map(|one| {
+                    let mut lines = [
+                        one.second.place.line,
+                        one.first.as_ref().map_or(0, |first| first.place.line),
+                    ];
+                    lines.sort_unstable();
+                    (format!("{:?}", one.kind), one.what.clone(), lines)
+                })
+                .collect();
+            kinds.sort();
+            kinds
+        });
+        found[usize::from(!asked.is_empty())] += 1;
+        assert_eq!(quick, asked, "round {round}, {schedule:?}");
+    }
+    assert!(found.iter().all(|&count| count > 20), "{found:?}");
 }

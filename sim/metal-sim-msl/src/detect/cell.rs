@@ -14,11 +14,11 @@ use crate::finding::AccessKind;
 use crate::runtime::simdgroup::lanes;
 
 /// The twin of `msl_cell`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Cell {
     write: Stamp,
-    /// One of the readers, the earlier of two.
+    /// One of the readers, the earlier of two. If there is none here, it is never.
     read: Stamp,
     other: Stamp,
     /// Lanes of the reader's simdgroup, or the index of a spill.
@@ -106,6 +106,12 @@ impl Now<'_> {
     }
 }
 
+impl Default for Cell {
+    fn default() -> Self {
+        Self::of(Stamp::NOBODY, Kept::Nowhere)
+    }
+}
+
 impl Cell {
     /// Nobody wrote it, and a read of that is a finding.
     pub const UNWRITTEN: Self = Self::of(Stamp::UNWRITTEN, Kept::Nowhere);
@@ -113,11 +119,10 @@ impl Cell {
     pub const OUTSIDE: Self = Self::of(Stamp::UNWRITTEN, Kept::Outside);
 
     const fn of(write: Stamp, kept: Kept) -> Self {
-        const NOBODY: Stamp = Stamp::NOBODY;
         Self {
             write,
-            read: NOBODY,
-            other: NOBODY,
+            read: Stamp::NEVER,
+            other: Stamp::NOBODY,
             readers: 0,
             kept,
         }
@@ -225,7 +230,7 @@ impl Cell {
             }
         };
         self.write = now.stamp;
-        self.kept = Kept::Nowhere;
+        (self.read, self.kept) = (Stamp::NEVER, Kept::Nowhere);
         conflict.or(reader.map(|first| Conflict {
             first,
             kind: AccessKind::Read,
@@ -272,7 +277,7 @@ impl Cell {
             Kept::Enough => reads.extend([self.read, self.other]),
             Kept::Nowhere | Kept::Outside | Kept::Spilled => {}
         }
-        (self.kept, self.readers) = (Kept::Spilled, index);
+        (self.read, self.kept, self.readers) = (Stamp::NEVER, Kept::Spilled, index);
     }
 
     /// Adds to a list of the spill, and drops what it stands for.

@@ -293,6 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn a_time_tells_the_threadgroup_and_times_can_begin_anew() {
+        let mut clock = Clock::new(false);
+        clock.begin(7, 32);
+        let early = stamp(&clock, 0);
+        clock.begin(3, 32);
+        let now = stamp(&clock, 0);
+        assert_eq!((clock.group(early), clock.group(now)), (7, 3));
+        assert!(!clock.is_present(early) && clock.is_present(now));
+        clock.times[0] = u32::MAX / 2;
+        clock.begin(4, 32);
+        assert!(clock.is_late());
+        clock.restart();
+        clock.begin(5, 32);
+        assert!(!clock.is_late());
+        assert_eq!(clock.group(stamp(&clock, 0)), 5);
+    }
+
+    #[test]
     fn acquire_orders_across_threadgroups_and_passes_on() {
         let mut clock = Clock::new(false);
         clock.begin(1, 32);

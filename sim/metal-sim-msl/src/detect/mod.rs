@@ -35,14 +35,14 @@ use shadow::{Deed, PAGE, Page, Seen};
 use stamp::Stamp;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::ptr::null_mut;
 
 const NO_PAGE: abi::Page = abi::Page {
     tag: u64::MAX,
-    cells: null_mut(),
+    cells: 0,
     from: 0,
     to: 0,
     kind: 0,
+    unused: 0,
 };
 
 /// The detector of one dispatch.
@@ -85,7 +85,7 @@ impl Detector {
                 now: 0,
                 lane: 0,
                 start: 0,
-                learnt: 0,
+                foreign: 0,
                 barrier: [0; 2],
                 seen: [0; 2],
                 pages: [NO_PAGE; abi::PAGES],
@@ -108,6 +108,7 @@ impl Detector {
     /// The end of the dispatch: what it wrote to private buffers is kept with them.
     pub fn into_findings(self) -> Vec<Finding> {
         self.keep_written();
+        shadow::give_back(self.pages.into_iter().map(|(_, page)| page));
         self.report.into_findings()
     }
 
@@ -161,7 +162,7 @@ impl Detector {
         let Self { watch, clock, .. } = self;
         watch.lane = lane;
         watch.now = clock.times[lane as usize];
-        watch.learnt = clock.any_knowledge.into();
+        watch.foreign = if clock.any_knowledge { 0 } else { clock.start };
         for kind in [clock::DEVICE, clock::THREADGROUP] {
             let index = clock.kind(kind);
             watch.barrier[kind] = clock.barrier[index];
@@ -260,7 +261,7 @@ impl Detector {
     fn check_page(&mut self, place: Access, deed: Deed) {
         let number = place.at / PAGE;
         let (stamp, kind) = self.now(place, clock::DEVICE);
-        let index = self.page(number);
+        let index = self.page(number, place.size);
         let now = Now {
             stamp,
             kind,
@@ -275,7 +276,7 @@ impl Detector {
         }
     }
 
-    fn page(&mut self, number: usize) -> u32 {
+    fn page(&mut self, number: usize, size: usize) -> u32 {
         if let Some(&index) = self.by_number.get(&number) {
             return index;
         }
@@ -299,7 +300,7 @@ impl Detector {
             }
         }
         let mut page = Page::new();
-        page.begin(&parts);
+        page.begin(&parts, size);
         self.pages.push((number, page));
         let index = self.pages.len() as u32 - 1;
         self.by_number.insert(number, index);
@@ -329,7 +330,7 @@ impl Detector {
                     let end = (placed.start + placed.size).min(first + PAGE);
                     (start < end).then(|| (start - first..end - first, Cell::UNWRITTEN))
                 });
-                page.begin(&parts.collect::<Vec<_>>());
+                page.begin(&parts.collect::<Vec<_>>(), place.size);
             }
             let now = Now {
                 stamp,
@@ -353,14 +354,14 @@ fn shared(number: usize, page: &mut Page, kind: usize) -> abi::Page {
     let (cells, shift) = page.shared();
     abi::Page {
         tag: tag(number, shift.into()),
-        cells,
+        cells: cells.wrapping_sub((number * PAGE >> shift) * size_of::<Cell>()) as u64,
         kind: kind as u32,
         ..NO_PAGE
     }
 }
 
 fn tag(number: usize, shift: u64) -> u64 {
-    (number as u64) << 2 | shift
+    (number * PAGE) as u64 | shift << abi::TAG_SHIFT
 }
 
 /// An access as a kernel reports it.

@@ -1,10 +1,11 @@
-//! Shadow memory: the cells of every byte that was accessed. Pages of it appear with the first access; a page begins with
-//! cells of four bytes and is divided further when a smaller access comes, so what is remembered is exact to the byte
-//! and costs a fourth of that where nobody looks closer.
+//! Shadow memory: the cells of every byte that was accessed. Pages of it appear with the first access; a cell is for as
+//! many bytes as that has, up to 16, and the page is divided further when a smaller access comes, so what is remembered
+//! is exact to the byte and costs no more than is needed.
 
 use crate::detect::cell::{Cell, Conflict, Now, Spills};
 use crate::finding::AccessKind;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Bytes that a page describes.
 pub const PAGE: usize = 4096;
@@ -32,28 +33,51 @@ pub struct Deed {
     pub atomic: bool,
 }
 
+/// Cells that nobody uses: new memory costs more than what is done with it.
+static FREE: Mutex<Vec<Vec<Cell>>> = Mutex::new(Vec::new());
+/// So many are kept, of at most 128 KiB, mostly 32 KiB.
+const KEPT: usize = 1024;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next dispatch may use what these pages have.
+pub fn give_back(pages: impl Iterator<Item = Page>) {
+    let mut free = lock(&FREE);
+    let room = KEPT.saturating_sub(free.len());
+    free.extend(pages.map(|page| page.cells).take(room));
+}
+
 impl Page {
     pub fn new() -> Self {
+        let cells = lock(&FREE).pop();
         Self {
-            shift: 2,
-            cells: Vec::new(),
+            shift: 4,
+            cells: cells.unwrap_or_default(),
         }
     }
 
-    /// Begins anew, with these parts of the page. The spills are cleared by whoever has all pages.
-    pub fn begin(&mut self, parts: &[(Range<usize>, Cell)]) {
+    /// Begins anew, with these parts of the page, for an access of so many bytes: if all are like it, that is what a
+    /// cell has. The spills are cleared by whoever has all pages.
+    pub fn begin(&mut self, parts: &[(Range<usize>, Cell)], size: usize) {
         let edges = parts.iter().flat_map(|(part, _)| [part.start, part.end]);
-        self.shift = edges.fold(2, |shift, edge| shift.min((edge | 4).trailing_zeros()));
+        let least = |shift: u32, at: usize| shift.min(at.trailing_zeros());
+        self.shift = edges.fold(least(self.shift, size), least);
+        let whole = parts.iter().find(|(part, _)| part.len() == PAGE);
         self.cells.clear();
-        self.cells.resize(PAGE >> self.shift, Cell::OUTSIDE);
-        for (part, cell) in parts {
+        self.cells.resize(
+            PAGE >> self.shift,
+            whole.map_or(Cell::OUTSIDE, |(_, cell)| *cell),
+        );
+        for (part, cell) in parts.iter().filter(|(part, _)| part.len() < PAGE) {
             self.cells[part.start >> self.shift..part.end >> self.shift].fill(*cell);
         }
     }
 
-    /// For compiled accesses: the cells, and the logarithm of their bytes. Both change when a cell is divided.
-    pub fn shared(&mut self) -> (*mut Cell, u32) {
-        (self.cells.as_mut_ptr(), self.shift)
+    /// For compiled accesses: the address of the cells, and the logarithm of their bytes. Both change when a cell is divided.
+    pub fn shared(&mut self) -> (usize, u32) {
+        (self.cells.as_mut_ptr().expose_provenance(), self.shift)
     }
 
     /// The bytes that were written.

@@ -21,6 +21,11 @@ pub const FIRST: u32 = 2;
 
 impl Stamp {
     pub const NOBODY: Self = Self { time: 0, place: 0 };
+    /// Where there is no reader, or more than a cell has room for.
+    pub const NEVER: Self = Self {
+        time: u32::MAX,
+        place: u32::MAX,
+    };
     pub const UNWRITTEN: Self = Self {
         time: UNWRITTEN,
         place: 0,

@@ -6,7 +6,7 @@
 //! The sources are taken from cargo's registry, where Candle is. Mutants are compiled into a folder that is removed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, process, thread};
@@ -14,6 +14,11 @@ use std::{env, fs, process, thread};
 use metal_sim_msl::{
     Binding, Checks, Constants, Dispatch, Finding, Grid, Library, Options, Pipeline, Schedule,
 };
+
+#[path = "../support/candle.rs"]
+mod registry;
+
+use registry::kernels;
 
 use super::candle::{FILES, Run, runs};
 use super::{Asked, Score};
@@ -101,7 +106,7 @@ pub fn run(asked: &Asked) -> Score {
 /// The files that are asked for.
 fn sources(asked: &Asked) -> Vec<Source> {
     let mut sources = Vec::new();
-    let folder = folder();
+    let folder = kernels();
     for file in FILES {
         let text = fs::read_to_string(folder.join(file)).expect("Candle's kernels");
         let wanted = asked.full || USUAL.contains(&file);
@@ -284,27 +289,4 @@ fn redundant() -> Vec<Redundant> {
             }
         })
         .collect()
-}
-
-/// Where cargo has unpacked Candle's kernels.
-fn folder() -> PathBuf {
-    let output = std::process::Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--features",
-            "metal",
-            "--offline",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("metadata");
-    let packages = metadata["packages"].as_array().expect("packages");
-    let package = packages
-        .iter()
-        .find(|it| it["name"] == "candle-metal-kernels")
-        .expect("Candle");
-    let manifest = package["manifest_path"].as_str().expect("a path");
-    Path::new(manifest).with_file_name("src").join("metal_src")
 }

@@ -64,5 +64,8 @@ UNCHECKED static void atomic_fence(uint32_t order) { msl_rt->fence(3, order, __b
 #define BUFFER(T, index) ((T*)buffers[index])
 
 #ifdef MSL_DETECT
+#ifdef MSL_ASK  // Without what the library is told to watch, the runtime is asked about every access.
+#define msl_watch_1 msl_unused
+#endif
 #include "../../prelude/detect.h"
 #endif

@@ -263,6 +263,41 @@ KERNEL(flags_right) {
   BUFFER(uint32_t, 1)[me] = BUFFER(uint32_t, 0)[n - 1 - me];
 }
 
+// A private buffer: whoever reads it must have had it written before, by this kernel or by another.
+KERNEL(take) {
+  ME BUFFER(uint32_t, 0)[me] = BUFFER(uint32_t, 1)[me];  // take: second
+}
+KERNEL(fill) {
+  ME BUFFER(uint32_t, 1)[me] = me;
+}
+KERNEL(fill_and_take) {
+  ME BUFFER(uint32_t, 1)[me] = me;
+  BUFFER(uint32_t, 0)[me] = BUFFER(uint32_t, 1)[me];
+}
+KERNEL(count) {
+  ME BUFFER(uint32_t, 0)[me] = atomic_add(&BUFFER(uint32_t, 1)[me], 1);  // count: second
+}
+
+// Threads do what a table says, each step a word: what, and where. See `tests/detector.rs`.
+KERNEL(table) {
+  ME SHARED(uint32_t[64], cells);
+  cells[me] = 0;
+  barrier();
+  uint32_t *out = BUFFER(uint32_t, 0), *steps = BUFFER(uint32_t, 1);
+  for (uint32_t step = 0; step < 12; step++) {
+    uint32_t what = steps[step * 64 + me] & 15, at = steps[step * 64 + me] >> 4 & 63;
+    if (what < 4) (void)*(volatile uint32_t*)(what < 2 ? &cells[at] : &out[at]);
+    else if (what < 6) *(volatile uint32_t*)(what < 5 ? &cells[at] : &out[at]) = step;
+    else if (what == 6) (void)*(volatile uint16_t*)&out[at];
+    else if (what == 7) *((volatile uint8_t*)&cells[at] + 1) = step;
+    else if (what == 8) barrier();
+    else if (what == 9) simd_barrier();
+    else if (what == 10) quad_exchange(me);
+    else if (what == 11) atomic_add(&out[at], 1, RELEASE);
+    else if (what == 12) atomic_load(&out[at], ACQUIRE);
+  }
+}
+
 // For the benchmark: nothing but switches.
 KERNEL(switches) {
   for (int i = 0; i < 1000; i++) barrier();
@@ -275,6 +310,8 @@ static const msl_kernel kernels[] = {
     PAIR(neighbour), PAIR(rounds),  PAIR(groups),  PAIR(readers), PAIR(step),      PAIR(quad),    PAIR(across),
     PAIR(late),      PAIR(bytes),   PAIR(counter), PAIR(message), PAIR(fence),     PAIR(end),     PAIR(store),
     PAIR(overrun),   PAIR(skipped), PAIR(half),    PAIR(flags),   PAIR(unwritten), PAIR(branches),
+    {"take", take, buffers_, 2, 0, 1}, {"fill", fill, buffers_, 2, 0, 1}, {"count", count, buffers_, 2, 0, 1},
+    {"fill_and_take", fill_and_take, buffers_, 2, 0, 1}, {"table", table, buffers_, 2, 0, 1},
     {"switches", switches, buffers_, 2, 0, 1},
 };
 static const msl_library library = {MSL_ABI, kernels, sizeof kernels / sizeof *kernels, nullptr, 0};

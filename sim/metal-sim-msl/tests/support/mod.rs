@@ -25,8 +25,14 @@ pub fn source(file: &str) -> PathBuf {
 
 /// Compiles a file of kernels, with the detector's callbacks or without.
 pub fn compile(file: &str, checked: bool) -> PathBuf {
+    compile_with(file, checked, &[])
+}
+
+/// The same with more flags.
+pub fn compile_with(file: &str, checked: bool, flags: &[&str]) -> PathBuf {
+    let more = flags.concat();
     let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("{file}-{checked}-{}.so", std::process::id()));
+        .join(format!("{file}-{checked}{more}-{}.so", std::process::id()));
     let mut compiler =
         Command::new(std::env::var("METAL_SIM_CLANG").unwrap_or("clang++-19".into()));
     compiler.args([
@@ -50,6 +56,7 @@ pub fn compile(file: &str, checked: bool) -> PathBuf {
         ]);
         compiler.args(["-mllvm", "-tsan-instrument-func-entry-exit=0"]);
     }
+    compiler.args(flags);
     let done = compiler.arg(source(file)).arg("-o").arg(&library).status();
     assert!(
         done.is_ok_and(|status| status.success()),

@@ -1,5 +1,5 @@
-//! Buffers as they are given on the command line: `INDEX=zeros:1024`, `INDEX=count:256:f32`, `INDEX=f32:0.5`,
-//! `INDEX=file:in.bin`.
+//! Buffers as they are given on the command line: `INDEX=zeros:1024`, `INDEX=count:256:f32`, `INDEX=random:256:f32`,
+//! `INDEX=f32:0.5`, `INDEX=i32:4,2,f32:0.5` as for a struct, `INDEX=file:in.bin`.
 
 use super::Error;
 use super::numbers::Type;
@@ -25,8 +25,8 @@ impl Buffer {
     pub fn read(text: &str) -> Result<Self, Error> {
         let usage = |why: &str| {
             Error::Usage(format!(
-                "--buffer {text}: {why}; it is INDEX=zeros:BYTES, INDEX=count:N:TYPE, INDEX=TYPE:VALUE,… or \
-                 INDEX=file:PATH"
+                "--buffer {text}: {why}; it is INDEX=zeros:BYTES, INDEX=count:N:TYPE, INDEX=random:N:TYPE, \
+                 INDEX=TYPE:VALUE,… or INDEX=file:PATH"
             ))
         };
         let (index, spec) = text.split_once('=').ok_or_else(|| usage("no `=`"))?;
@@ -45,19 +45,29 @@ impl Buffer {
         };
         let bytes = match kind {
             "zeros" => vec![0; count(rest)?],
-            "count" => {
-                let (n, kind) = rest.split_once(':').ok_or_else(|| usage("no type"))?;
-                let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
-                (0..count(n)?).flat_map(|at| kind.counted(at)).collect()
+            "count" | "random" => {
+                let (n, element) = rest.split_once(':').ok_or_else(|| usage("no type"))?;
+                let element: Type = element.parse().map_err(|why: String| usage(&why))?;
+                let n = count(n)?;
+                if kind == "count" {
+                    (0..n).flat_map(|at| element.counted(at)).collect()
+                } else {
+                    let mut seed = 0;
+                    (0..n).flat_map(|_| element.random(&mut seed)).collect()
+                }
             }
             "file" => std::fs::read(rest).map_err(|source| Error::File {
                 path: rest.to_owned(),
                 source,
             })?,
             _ => {
-                let kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
+                let mut kind: Type = kind.parse().map_err(|why: String| usage(&why))?;
                 let mut bytes = Vec::new();
-                for number in rest.split(',') {
+                for mut number in rest.split(',') {
+                    if let Some((next, value)) = number.split_once(':') {
+                        kind = next.parse().map_err(|why: String| usage(&why))?;
+                        number = value;
+                    }
                     bytes.extend(kind.parse(number).map_err(|why| usage(&why))?);
                 }
                 bytes
@@ -123,6 +133,14 @@ mod tests {
         assert_eq!(bytes("2=count:3:u8"), (2, vec![0, 1, 2]));
         assert_eq!(bytes("1=u16:7,8"), (1, vec![7, 0, 8, 0]));
         assert_eq!(bytes("1=f32:0.5").1, 0.5f32.to_le_bytes());
+        assert_eq!(bytes("1=u8:1,2,i16:-1,u8:3").1, [1, 2, 255, 255, 3]);
+        let random = bytes("1=random:100:f32").1;
+        assert_eq!(random, bytes("1=random:100:f32").1);
+        let numbers = random
+            .chunks(4)
+            .map(|it| f32::from_le_bytes(it.try_into().unwrap()));
+        assert!(numbers.clone().all(|it| (-1. ..1.).contains(&it)));
+        assert!(numbers.clone().any(|it| it < -0.5) && numbers.clone().any(|it| it > 0.5));
         let file = std::env::temp_dir().join(format!("metal-sim-{}.bin", std::process::id()));
         std::fs::write(&file, [9]).unwrap();
         assert_eq!(bytes(&format!("3=file:{}", file.display())), (3, vec![9]));

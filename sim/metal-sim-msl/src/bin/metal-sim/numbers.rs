@@ -116,6 +116,24 @@ impl Type {
         }
     }
 
+    /// The bytes of the next of numbers without an order, the same at every run: of floats from -1 to below 1, of whole
+    /// numbers from all.
+    pub fn random(self, seed: &mut u64) -> Vec<u8> {
+        // A linear congruential generator: its high bits are the good ones.
+        *seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let bits = *seed >> 32;
+        let unit = (bits >> 8) as f32 / (1 << 23) as f32 - 1.;
+        match self {
+            Self::F32 => unit.to_le_bytes().to_vec(),
+            Self::F16 => half::f16::from_f32(unit).to_le_bytes().to_vec(),
+            Self::Bf16 => half::bf16::from_f32(unit).to_le_bytes().to_vec(),
+            Self::Bool => vec![(bits >> 31) as u8],
+            _ => seed.to_be_bytes()[..self.size()].to_vec(),
+        }
+    }
+
     /// The number in the first bytes; `None` if there are too few.
     pub fn number(self, bytes: &[u8]) -> Option<Number> {
         let first = bytes.get(..self.size())?;

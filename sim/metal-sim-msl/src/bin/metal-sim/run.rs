@@ -36,7 +36,8 @@ pub struct Arguments {
     /// Threads of a threadgroup
     #[arg(long, value_name = "SIZE", value_parser = size)]
     group: [u32; 3],
-    /// A buffer: INDEX=zeros:BYTES, INDEX=count:N:TYPE, INDEX=TYPE:VALUE,… or INDEX=file:PATH
+    /// A buffer: INDEX=zeros:BYTES, INDEX=count:N:TYPE, INDEX=random:N:TYPE, INDEX=TYPE:VALUE,… or INDEX=file:PATH.
+    /// Among values, TYPE: changes the type: INDEX=i32:4,2,f32:0.5
     #[arg(long, value_name = "INDEX=WHAT")]
     buffer: Vec<String>,
     /// Bytes of a threadgroup argument

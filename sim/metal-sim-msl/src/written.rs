@@ -47,13 +47,22 @@ impl Written {
     pub(crate) fn parts(&self, addresses: Range<usize>) -> Vec<(Range<usize>, bool)> {
         let bits = self.bits.lock().unwrap_or_else(PoisonError::into_inner);
         let mut parts: Vec<(Range<usize>, bool)> = Vec::new();
-        for at in addresses {
+        let mut at = addresses.start;
+        while at < addresses.end {
             let byte = at - self.address;
-            let written = bits[byte / 64] >> (byte % 64) & 1 != 0;
+            let word = bits[byte / 64] >> (byte % 64);
+            let written = word & 1 != 0;
+            let same = if written {
+                word.trailing_ones()
+            } else {
+                word.trailing_zeros()
+            } as usize;
+            let end = addresses.end.min(at + same.min(64 - byte % 64));
             match parts.last_mut() {
-                Some((part, same)) if *same == written => part.end = at + 1,
-                _ => parts.push((at..at + 1, written)),
+                Some((part, before)) if *before == written => part.end = end,
+                _ => parts.push((at..end, written)),
             }
+            at = end;
         }
         parts
     }

@@ -354,7 +354,7 @@ fn shared(number: usize, page: &mut Page, kind: usize) -> abi::Page {
     let (cells, shift) = page.shared();
     abi::Page {
         tag: tag(number, shift.into()),
-        cells: cells.wrapping_sub((number * PAGE >> shift) * size_of::<Cell>()) as u64,
+        cells: cells.wrapping_sub(((number * PAGE) >> shift) * size_of::<Cell>()) as u64,
         kind: kind as u32,
         ..NO_PAGE
     }

@@ -81,12 +81,19 @@ impl Page {
     }
 
     /// The bytes that were written.
-    pub fn written<'a>(&'a self, spills: &'a Spills) -> impl Iterator<Item = Range<usize>> + 'a {
+    pub fn written(&self, spills: &Spills) -> Vec<Range<usize>> {
         let bytes = 1 << self.shift;
-        let written = self.cells.iter().enumerate();
-        written
-            .filter(|(_, cell)| cell.written(spills))
-            .map(move |(index, _)| index * bytes..(index + 1) * bytes)
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            if cell.written(spills) {
+                let (start, end) = (index * bytes, (index + 1) * bytes);
+                match ranges.last_mut() {
+                    Some(last) if last.end == start => last.end = end,
+                    _ => ranges.push(start..end),
+                }
+            }
+        }
+        ranges
     }
 
     /// An access to `size` bytes from `offset`, all of them in this page.

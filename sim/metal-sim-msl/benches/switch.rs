@@ -80,14 +80,14 @@ const fn groups(groups: [u32; 3], threads: u32) -> Grid {
 const CASES: [Case; 8] = [
     Case {
         kernel: "loads",
-        what: "multiply and add, two loads (the worst case)",
+        what: "multiply and add, two loads",
         words: &[64 * 256, 256, 4096],
         grid: groups([16, 1, 1], 256),
         per: 4096.0 * 256.0,
     },
     Case {
         kernel: "vectors",
-        what: "the same by vectors of four",
+        what: "the same by vectors of four (the worst case)",
         words: &[64 * 256, 256, 4096],
         grid: groups([16, 1, 1], 256),
         per: 4096.0 * 64.0,

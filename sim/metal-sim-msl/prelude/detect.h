@@ -8,6 +8,9 @@
 #define MSL_CALLBACK extern "C" MSL_UNWATCHED __attribute__((noinline, used, visibility("hidden")))
 #define MSL_QUICK static inline MSL_UNWATCHED __attribute__((always_inline))
 
+static_assert(sizeof(msl_cell) == 32 && sizeof(msl_page) == 32, "as in src/abi.rs");
+static_assert(sizeof(msl_watch) == 40 + 32 * MSL_PAGES, "as in src/abi.rs");
+
 // While no dispatch is watched, no page is known.
 static msl_watch msl_nobody;
 static msl_watch* msl_watched = &msl_nobody;

@@ -113,9 +113,10 @@ impl fmt::Display for Access {
             AccessKind::Atomic => "accesses by an atomic function",
             AccessKind::Meets => return write!(f, "{place}: {thread} waits"),
         };
+        let bytes = if *size == 1 { "byte" } else { "bytes" };
         write!(
             f,
-            "{place}: {thread} {does} {size} bytes at offset {offset}"
+            "{place}: {thread} {does} {size} {bytes} at offset {offset}"
         )
     }
 }

@@ -188,6 +188,20 @@ fn a_source_that_does_not_compile_names_its_line() {
 }
 
 #[test]
+fn a_kernel_may_have_the_name_of_a_function_of_the_library() {
+    let source = "#include <metal_stdlib>\nusing namespace metal;\n\
+                  kernel void dot(device float* x, uint i [[thread_position_in_grid]]) { x[i] = 1; }\n\
+                  namespace own { [[max_total_threads_per_threadgroup(64)]] kernel void clamp(device float* x) { x[0] = 2; } }\n\
+                  namespace { kernel void hidden(device float* x) { x[0] = 3; } }\n";
+    let library = library(source);
+    for name in ["dot", "clamp", "hidden"] {
+        library
+            .build(name, Checks::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
 fn directives_that_fail_name_their_line() {
     let error = Library::from_source("\n#error \"no such thing\"\n", &options()).unwrap_err();
     let (file, line, text) = first_error(&error);

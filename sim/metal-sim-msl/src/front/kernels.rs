@@ -167,10 +167,13 @@ impl Finder<'_> {
         };
         let body = matches!(item.kind, ItemKind::Function { body: Some(_), .. });
         if item.template.is_none() && body {
+            // With its whole path: `dot` alone would be the standard library's, too.
+            let mut path = self.outline.scopes[item.scope].path.clone();
+            path.push(definition.name.clone());
+            let expression = format!("::{}", path.join("::"));
             let name = host_name.unwrap_or_else(|| definition.name.clone());
-            found
-                .kernels
-                .push(self.kernel(&definition, name, definition.name.clone(), index));
+            let kernel = self.kernel(&definition, name, expression, index);
+            found.kernels.push(kernel);
         }
         found.definitions.push(definition);
         Ok(())

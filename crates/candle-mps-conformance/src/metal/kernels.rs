@@ -28,6 +28,7 @@ cases! {
     "kernels: dispatches of a serial encoder see each other's results": Holds => in_order,
     "kernels: a threadgroup larger than the pipeline allows": Ends("dispatchThreadgroups") => too_large,
     "kernels: an empty threadgroup": Ends("dispatchThreadgroups") => empty,
+    "kernels: an argument that is used without a buffer": Ends("not bound") => unbound,
 }
 
 const SOURCE: &str = "
@@ -306,6 +307,17 @@ fn empty(machine: &Machine) -> Result<(), NotHere> {
     let buffer = machine.shared(64);
     run(machine, &pipeline, &buffer, |encoder| {
         encoder.dispatchThreadgroups_threadsPerThreadgroup(size(1), size(0));
+    });
+    Ok(())
+}
+
+fn unbound(machine: &Machine) -> Result<(), NotHere> {
+    let pipeline = pipeline(machine, "small");
+    let buffer = machine.shared(64);
+    run(machine, &pipeline, &buffer, |encoder| {
+        // SAFETY: nothing is bound, which is the test.
+        unsafe { encoder.setBuffer_offset_atIndex(None, 0, 0) };
+        encoder.dispatchThreadgroups_threadsPerThreadgroup(size(1), size(1));
     });
     Ok(())
 }

@@ -10,70 +10,23 @@ use crate::verify::random::Random;
 pub const ATTENTION: Op = Op {
     name: "attention",
     variants: &[
-        variant("plain", |random| case(random, Kind::default(), false)),
-        variant("causal", |random| {
-            let causal = true;
-            case(
-                random,
-                Kind {
-                    causal,
-                    ..Kind::default()
-                },
-                false,
-            )
-        }),
+        variant("plain", |random| case(random, |_| {})),
+        variant("causal", |random| case(random, |kind| kind.causal = true)),
         variant("grouped heads", |random| {
-            let grouped = true;
-            case(
-                random,
-                Kind {
-                    grouped,
-                    ..Kind::default()
-                },
-                false,
-            )
+            case(random, |kind| kind.grouped = true)
         }),
-        variant("soft cap", |random| {
-            let capped = true;
-            case(
-                random,
-                Kind {
-                    capped,
-                    ..Kind::default()
-                },
-                false,
-            )
-        }),
+        variant("soft cap", |random| case(random, |kind| kind.capped = true)),
         variant("mask", |random| {
-            let mask = Mask::Frozen;
-            case(
-                random,
-                Kind {
-                    mask,
-                    ..Kind::default()
-                },
-                false,
-            )
+            case(random, |kind| kind.mask = Mask::Frozen)
         }),
         variant("trained mask", |random| {
-            let mask = Mask::Trained;
-            case(
-                random,
-                Kind {
-                    mask,
-                    ..Kind::default()
-                },
-                false,
-            )
+            case(random, |kind| kind.mask = Mask::Trained)
         }),
         variant("everything at once", |random| {
-            let kind = Kind {
-                causal: true,
-                grouped: true,
-                capped: true,
-                mask: Mask::Frozen,
-            };
-            case(random, kind, false)
+            case(random, |kind| {
+                (kind.causal, kind.grouped, kind.capped) = (true, true, true);
+                kind.mask = Mask::Frozen;
+            })
         }),
     ],
 };
@@ -81,24 +34,20 @@ pub const ATTENTION: Op = Op {
 pub const FLASH_ATTENTION: Op = Op {
     name: "flash_attention",
     variants: &[variant("causal", |random| {
-        let causal = true;
-        case(
-            random,
-            Kind {
-                causal,
-                ..Kind::default()
-            },
-            true,
-        )
+        case(random, |kind| {
+            (kind.causal, kind.by_its_other_name) = (true, true)
+        })
     })],
 };
 
+/// Which of the options a case has: none, until it is told.
 #[derive(Clone, Copy, Default)]
 struct Kind {
     causal: bool,
     grouped: bool,
     capped: bool,
     mask: Mask,
+    by_its_other_name: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -109,7 +58,9 @@ enum Mask {
     Trained,
 }
 
-fn case(random: &mut Random, kind: Kind, by_its_other_name: bool) -> Case {
+fn case(random: &mut Random, has: impl FnOnce(&mut Kind)) -> Case {
+    let mut kind = Kind::default();
+    has(&mut kind);
     let (batch, kv_heads) = (random.between(1, 2), random.between(1, 2));
     let shared = if kind.grouped {
         random.between(2, 3)
@@ -139,7 +90,7 @@ fn case(random: &mut Random, kind: Kind, by_its_other_name: bool) -> Case {
         ];
         operands.push(("mask", masks[random.below(masks.len())].clone()));
     }
-    let ours = if by_its_other_name {
+    let ours = if kind.by_its_other_name {
         ops::flash_attention
     } else {
         ops::attention

@@ -13,7 +13,7 @@ mod process;
 mod protocol;
 pub mod python;
 mod seats;
-mod stats;
+pub mod stats;
 mod table;
 mod turns;
 pub mod worker;

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::builder::styling::Style;
 
+use crate::report::figures::digits;
 use crate::results::bench::{Bench, Cell, Limits, Measured, Peer, Row, Verdict};
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TOPIC};
 
@@ -80,7 +81,7 @@ pub fn line(row: &Row, bench: &Bench, out: &mut impl Write) -> io::Result<()> {
                 out,
                 "{:>10} {:>5.1}% {rate:>12} {share:>8} {cpu:>4}",
                 seconds(ours.median),
-                100. * spread(ours),
+                100. * ours.spread(),
             )?;
         }
         None => write!(
@@ -144,11 +145,6 @@ fn rate(row: &Row, ours: &Measured, limits: &Limits) -> (String, String) {
     (text, share)
 }
 
-/// Half of the distance between the quartiles, by the median.
-fn spread(times: &Measured) -> f64 {
-    (times.quartiles[1] - times.quartiles[0]) / 2. / times.median
-}
-
 /// A time with three digits.
 pub fn seconds(seconds: f64) -> String {
     let (value, unit) = match seconds {
@@ -156,14 +152,7 @@ pub fn seconds(seconds: f64) -> String {
         1e-3..1. => (seconds * 1e3, "ms"),
         _ => (seconds, "s"),
     };
-    let digits = if value < 10. {
-        2
-    } else if value < 100. {
-        1
-    } else {
-        0
-    };
-    format!("{value:.digits$} {unit}")
+    format!("{} {unit}", digits(value))
 }
 
 #[cfg(test)]

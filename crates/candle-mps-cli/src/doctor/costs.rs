@@ -8,6 +8,7 @@ use candle_core::utils::get_num_threads;
 use serde::Serialize;
 
 use super::cpu::Cpu;
+use crate::bench::stats::quartiles;
 
 /// Something that costs time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,8 +70,8 @@ fn asking() -> f64 {
         std::hint::black_box(get_num_threads());
         *time = began.elapsed().as_secs_f64() * 1e6;
     }
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    let [_, median, _] = quartiles(&times).expect("there are times");
+    median
 }
 
 fn costs(facts: &Facts) -> Vec<Cost> {

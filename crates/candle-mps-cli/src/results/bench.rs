@@ -120,6 +120,13 @@ pub struct Measured {
     pub ratio: Option<Ratio>,
 }
 
+impl Measured {
+    /// Half of the distance between the quartiles, by the median.
+    pub fn spread(&self) -> f64 {
+        (self.quartiles[1] - self.quartiles[0]) / 2. / self.median.max(f64::MIN_POSITIVE)
+    }
+}
+
 /// How many times ours a peer takes: above 1 we are faster.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {

@@ -11,6 +11,7 @@ use super::correct::{Place, Sum, gradients};
 use super::figures::times;
 use super::plot::{self, Width, escape, ratios, sizes};
 use super::{GPU_WORK, Results};
+use crate::bench::stats::quartiles;
 use crate::decision::{Answer, Decision};
 use crate::results::Machine;
 use crate::results::bench::Bench;
@@ -215,14 +216,11 @@ fn middle(decision: &Decision) -> Option<(f64, f64, f64)> {
         Answer::Decided { ratio, .. } => Some(ratio.times),
         Answer::Undecided { .. } => None,
     });
-    let mut ratios: Vec<_> = ratios.collect();
-    ratios.sort_by(f64::total_cmp);
-    let half = ratios.len() / 2;
-    let median = match ratios.len() % 2 {
-        1 => *ratios.get(half)?,
-        _ => (ratios.get(half.checked_sub(1)?)? + ratios.get(half)?) / 2.0,
-    };
-    Some((*ratios.first()?, median, *ratios.last()?))
+    let ratios: Vec<_> = ratios.collect();
+    let [_, median, _] = quartiles(&ratios)?;
+    let least = ratios.iter().copied().min_by(f64::total_cmp)?;
+    let largest = ratios.iter().copied().max_by(f64::total_cmp)?;
+    Some((least, median, largest))
 }
 
 fn ratio_plot(bench: &Bench, decision: &Decision) -> Option<String> {

@@ -190,14 +190,13 @@ fn full(bench: &Bench, rows: &[&Row]) -> String {
 
 fn figures(row: &Row, it: &Measured, limits: &Limits) -> String {
     let cell = |text: String| format!("<td class=\"n\">{text}</td>");
-    let spread = (it.quartiles[1] - it.quartiles[0]) / it.median.max(f64::MIN_POSITIVE);
     let mut html = cell(time(it.median));
     html += &cell(format!(
         "{} to {}",
         time(it.quartiles[0]),
         time(it.quartiles[1])
     ));
-    html += &cell(format!("{:.1}%", spread * 100.0));
+    html += &cell(format!("{:.1}%", it.spread() * 100.0));
     html += &cell(it.samples.to_string());
     html += &match it.ratio {
         Some(ratio) => format!(

@@ -1,5 +1,5 @@
-//! What a GPU thread costs: a round trip between fibers, and kernels with and without the detector. Each figure is the median of several runs, which alternate; the spread is that of the middle
-//! half.
+//! What a GPU thread costs: a round trip between fibers, and kernels with and without the detector. Each figure is the
+//! median of several runs, which alternate; the spread is that of the middle half.
 
 #[path = "../tests/support/mod.rs"]
 mod support;

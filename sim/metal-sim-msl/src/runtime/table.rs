@@ -37,7 +37,6 @@ unsafe extern "C" fn self_thread() -> *const Thread {
     unsafe { &raw const (&(*this).threads)[(*this).running as usize] }
 }
 
-#[cfg(target_arch = "x86_64")]
 #[unsafe(naked)]
 unsafe extern "C" fn exchange(
     value: *const c_void,
@@ -45,41 +44,25 @@ unsafe extern "C" fn exchange(
     all: *mut c_void,
     width: u32,
 ) -> u32 {
-    naked_asm!("mov r8, [rsp]", "mov r9, rsp", "jmp {}", sym exchange_at)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-unsafe extern "C" fn simdgroup_barrier(flags: u32) {
-    naked_asm!("mov rsi, [rsp]", "mov rdx, rsp", "jmp {}", sym simdgroup_barrier_at)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-unsafe extern "C" fn threadgroup_barrier(flags: u32) {
-    naked_asm!("mov rsi, [rsp]", "mov rdx, rsp", "jmp {}", sym threadgroup_barrier_at)
-}
-
-#[cfg(target_arch = "aarch64")]
-#[unsafe(naked)]
-unsafe extern "C" fn exchange(
-    value: *const c_void,
-    size: u32,
-    all: *mut c_void,
-    width: u32,
-) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("mov r8, [rsp]", "mov r9, rsp", "jmp {}", sym exchange_at);
+    #[cfg(target_arch = "aarch64")]
     naked_asm!("mov x4, x30", "mov x5, sp", "b {}", sym exchange_at)
 }
 
-#[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 unsafe extern "C" fn simdgroup_barrier(flags: u32) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("mov rsi, [rsp]", "mov rdx, rsp", "jmp {}", sym simdgroup_barrier_at);
+    #[cfg(target_arch = "aarch64")]
     naked_asm!("mov x1, x30", "mov x2, sp", "b {}", sym simdgroup_barrier_at)
 }
 
-#[cfg(target_arch = "aarch64")]
 #[unsafe(naked)]
 unsafe extern "C" fn threadgroup_barrier(flags: u32) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("mov rsi, [rsp]", "mov rdx, rsp", "jmp {}", sym threadgroup_barrier_at);
+    #[cfg(target_arch = "aarch64")]
     naked_asm!("mov x1, x30", "mov x2, sp", "b {}", sym threadgroup_barrier_at)
 }
 

@@ -1,8 +1,9 @@
 //! Compiles a C++ source against the prelude as kernels are compiled, and loads it.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use libloading::Symbol;
+use metal_sim_msl::compiler::Compiler;
 
 use crate::lanes::{self, Runtime};
 
@@ -102,15 +103,15 @@ pub fn compile(name: &str, source: &str, flags: &[&str]) -> Result<PathBuf, Stri
         format!("#include \"metal.h\"\nusing namespace metal;\n#line 1 \"{name}\"\n{source}"),
     )
     .expect("the target folder is writable");
-    let clang = env::var_os("METAL_SIM_CLANG").unwrap_or_else(|| "clang++-19".into());
-    let run = Command::new(clang)
+    let found = Compiler::find().unwrap_or_else(|error| panic!("{error}"));
+    let run = Command::new(found.path())
         .args(FLAGS)
         .args(flags)
         .args(["-I", prelude, "-o"])
         .args([&output, &input])
         .args(["-nostdlib", "-Wl,-z,defs", "-lm", "-lc", "-lgcc"])
         .output()
-        .expect("clang++-19 is installed, or METAL_SIM_CLANG names another");
+        .expect("it was found a moment ago");
     if run.status.success() {
         Ok(output)
     } else {

@@ -1,5 +1,6 @@
 //! Compiles kernels that tests write by hand against the contract, and runs them.
 
+use metal_sim_msl::compiler::Compiler;
 use metal_sim_msl::dispatch::{Binding, Dispatch, Grid, Outcome, Schedule};
 use metal_sim_msl::error::Error;
 use metal_sim_msl::library::Checks;
@@ -33,8 +34,8 @@ pub fn compile_with(file: &str, checked: bool, flags: &[&str]) -> PathBuf {
     let more = flags.concat();
     let library = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("{file}-{checked}{more}-{}.so", std::process::id()));
-    let mut compiler =
-        Command::new(std::env::var("METAL_SIM_CLANG").unwrap_or("clang++-19".into()));
+    let found = Compiler::find().unwrap_or_else(|error| panic!("{error}"));
+    let mut compiler = Command::new(found.path());
     compiler.args([
         "-std=c++17",
         "-fPIC",
@@ -60,7 +61,7 @@ pub fn compile_with(file: &str, checked: bool, flags: &[&str]) -> PathBuf {
     let done = compiler.arg(source(file)).arg("-o").arg(&library).status();
     assert!(
         done.is_ok_and(|status| status.success()),
-        "{file} does not compile; apt-get install clang-19"
+        "{file} does not compile"
     );
     library
 }

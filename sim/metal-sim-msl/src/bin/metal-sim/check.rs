@@ -5,7 +5,7 @@ use std::io::Write;
 use metal_sim_msl::{ArgumentKind, Checks, Function};
 use serde::Serialize;
 
-use super::{Error, count, find, library};
+use super::{Error, Preprocessor, count, find, library};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -23,12 +23,8 @@ pub struct Arguments {
     /// Only list what is there, and compile nothing
     #[arg(long)]
     list: bool,
-    /// Define a macro
-    #[arg(short = 'D', value_name = "NAME=VALUE")]
-    define: Vec<String>,
-    /// Look for included files there, too
-    #[arg(short = 'I', value_name = "FOLDER")]
-    include: Vec<String>,
+    #[command(flatten)]
+    preprocessor: Preprocessor,
     /// Print the list as JSON
     #[arg(long)]
     json: bool,
@@ -95,7 +91,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
 }
 
 fn fill(listed: &mut Listed, arguments: &Arguments) -> Result<(), Error> {
-    let library = library(&arguments.file, &arguments.define, &arguments.include)?;
+    let library = library(&arguments.file, &arguments.preprocessor)?;
     listed.constants = library.constants().iter().map(constant).collect();
     match &arguments.kernel {
         None => {

@@ -110,8 +110,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// What both commands tell the preprocessor.
+#[derive(clap::Args)]
+struct Preprocessor {
+    /// Define a macro
+    #[arg(short = 'D', value_name = "NAME=VALUE")]
+    define: Vec<String>,
+    /// Look for included files there, too
+    #[arg(short = 'I', value_name = "FOLDER")]
+    include: Vec<String>,
+}
+
 /// Reads a source and finds its kernels.
-fn library(path: &str, defines: &[String], include: &[String]) -> Result<Library, Error> {
+fn library(path: &str, preprocessor: &Preprocessor) -> Result<Library, Error> {
     let source = std::fs::read_to_string(path).map_err(|source| Error::File {
         path: path.to_owned(),
         source,
@@ -120,14 +131,14 @@ fn library(path: &str, defines: &[String], include: &[String]) -> Result<Library
         let (name, value) = text.split_once('=').unwrap_or((text, "1"));
         (name.to_owned(), value.to_owned())
     };
-    let mut includes: Vec<_> = include.iter().map(Into::into).collect();
+    let mut includes: Vec<_> = preprocessor.include.iter().map(Into::into).collect();
     // As of a compiler: what lies beside the file is found.
     if let Some(beside) = std::path::Path::new(path).parent() {
         includes.push(beside.to_owned());
     }
     let options = metal_sim_msl::Options {
         name: path.to_owned(),
-        defines: defines.iter().map(define).collect(),
+        defines: preprocessor.define.iter().map(define).collect(),
         includes,
         ..metal_sim_msl::Options::default()
     };

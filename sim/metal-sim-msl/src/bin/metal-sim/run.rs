@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::buffers::Buffer;
 use super::numbers::{Number, Type};
-use super::{Error, count, library};
+use super::{Error, Preprocessor, count, library};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -61,12 +61,8 @@ pub struct Arguments {
     /// Without the detector
     #[arg(long, conflicts_with = "strict")]
     unchecked: bool,
-    /// Define a macro
-    #[arg(short = 'D', value_name = "NAME=VALUE")]
-    define: Vec<String>,
-    /// Look for included files there, too
-    #[arg(short = 'I', value_name = "FOLDER")]
-    include: Vec<String>,
+    #[command(flatten)]
+    preprocessor: Preprocessor,
     /// Print findings and buffers as JSON
     #[arg(long)]
     json: bool,
@@ -184,7 +180,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
         .iter()
         .map(|it| place(it, &buffers))
         .collect::<Result<Vec<_>, _>>()?;
-    let library = library(&arguments.file, &arguments.define, &arguments.include)?;
+    let library = library(&arguments.file, &arguments.preprocessor)?;
     let function = super::find(&library, &arguments.file, &arguments.kernel)?;
     let checks = Checks {
         races: !arguments.unchecked,

@@ -220,6 +220,34 @@ pub enum Error {
         available: usize,
     },
 
+    /// The environment variable that chooses routes on Metal has something else in it.
+    #[error(
+        "{variable}: no route is called `{route}`: use ours, mps or candle, for all ops or as \
+         OP=ROUTE with commas between"
+    )]
+    Route {
+        /// The variable.
+        variable: &'static str,
+        /// What stands there.
+        route: String,
+    },
+
+    /// A tensor on Metal has more rows or columns than 32 bits count.
+    #[error("a tensor of shape {shape:?} is too long for a kernel: work on parts of it")]
+    TooLong {
+        /// Its shape.
+        shape: Shape,
+    },
+
+    /// A kernel of ours did not compile, or the system refused to make a pipeline of it.
+    #[error("Metal kernel {kernel}: {what}: please report it, and set CANDLE_MPS_ROUTE=candle")]
+    Kernel {
+        /// Its name.
+        kernel: String,
+        /// What Metal says.
+        what: String,
+    },
+
     /// Candle failed underneath an op.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

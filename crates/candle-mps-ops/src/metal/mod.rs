@@ -1,10 +1,19 @@
-//! How an op reaches the GPU: `operand` turns Candle's strides into MPS matrices without a copy,
-//! `stream` orders the work with Candle's own, and `rows` drives the kernels that work row by row.
-//! For those who encode kernels themselves there is [`wrap`].
+//! How an op reaches the GPU. `dispatch` has the table that says by which route; `stream` puts the work in order with
+//! Candle's own.
+//!
+//! - Our kernels: `kernels/` has two files for each op, `library` compiles them, `view` describes tensors to them,
+//!   `op` is what an op implements.
+//! - MPS: `operand` turns Candle's strides into MPS matrices without a copy, and `rows` drives the kernels that work row
+//!   by row. For those who encode kernels themselves there is [`wrap`].
 
+pub(crate) mod dispatch;
+mod kernels;
+pub(crate) mod library;
+pub(crate) mod op;
 pub(crate) mod operand;
 pub(crate) mod rows;
 pub(crate) mod stream;
+pub(crate) mod view;
 pub mod wrap;
 
 use crate::error::{Error, Result};
@@ -17,4 +26,11 @@ pub fn device(ordinal: usize) -> Result<candle_core::Device> {
         return Err(Error::NoSuchDevice { ordinal, available });
     }
     Ok(candle_core::Device::new_metal(ordinal)?)
+}
+
+/// The error for more rows or columns than a kernel counts.
+fn too_long(layout: &candle_core::Layout) -> Error {
+    Error::TooLong {
+        shape: layout.shape().clone(),
+    }
 }

@@ -1,20 +1,95 @@
-//! The *blocking* route onto the GPU: wait for Candle's work, run ours on a queue of our own, wait
-//! for that.
+//! Two routes onto the GPU.
 //!
-//! Candle's buffers are hazard-untracked and its queue is its own, so nothing but the CPU orders
-//! work of another queue with Candle's. Two rules make it sound. Outputs are allocated before
-//! the wait: Candle hands out a pooled buffer as soon as its last tensor is gone, and only work
-//! committed before the wait is known to have left it. And operands are kept alive until our work
-//! has completed, or the pool would hand theirs out.
+//! *Inline*, for our own kernels: a dispatch on Candle's own encoder, as if it were one of Candle's. Every
+//! operand is set by Candle's `set_input_buffer` or `set_output_buffer`, so that its tracker orders the dispatch with
+//! those before and after it, on this encoder and on others. Nobody waits. Nothing has to be kept alive either: a
+//! buffer that goes back to Candle's pool is handed out to work that the same tracker puts behind ours. What a
+//! command buffer reports when it fails is Candle's to say, where it waits: `Device::synchronize`.
+//!
+//! *Blocking*, for MPS, which encodes on command buffers of its own: wait for Candle's work, run ours on a queue of
+//! our own, wait for that. Candle's buffers are hazard-untracked and its queue is its own, so nothing but the CPU
+//! orders work of another queue with Candle's. Two rules make it sound. Outputs are allocated before the wait:
+//! Candle hands out a pooled buffer as soon as its last tensor is gone, and only work committed before the wait is
+//! known to have left it. And operands are kept alive until our work has completed, or the pool would hand theirs out.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{DType, MetalDevice, MetalStorage};
+use objc2_metal::MTLSize;
 use safe_mps::{Buffer, CommandBuffer, Device, Queue};
 
+use super::library::{self, Kernel};
 use crate::error::{Error, Result};
+
+/// An argument of a kernel, in the order of its buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Argument<'a> {
+    Read(&'a MetalStorage),
+    /// Written, and perhaps read.
+    Write(&'a MetalStorage),
+    /// Not there: its function constant is off.
+    Absent,
+}
+
+/// How many threads work on a dispatch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    /// Threadgroups in each direction.
+    pub(crate) groups: [usize; 3],
+    /// Threads of each, in a line.
+    pub(crate) threads: usize,
+}
+
+impl Grid {
+    /// Threadgroups in a line.
+    pub(crate) fn line(groups: usize, threads: usize) -> Self {
+        Self {
+            groups: [groups, 1, 1],
+            threads,
+        }
+    }
+}
+
+/// The inline route: encodes a dispatch of `kernel` on Candle's encoder. `parameters`, a `#[repr(C)]` struct without
+/// gaps, follows the arguments.
+pub(crate) fn dispatch<P: Copy>(
+    device: &MetalDevice,
+    kernel: &Kernel,
+    arguments: &[Argument<'_>],
+    parameters: &P,
+    grid: Grid,
+) -> Result<()> {
+    if grid.groups.contains(&0) {
+        return Ok(());
+    }
+    let pipeline = library::pipeline(device, kernel)?;
+    let guard = device.command_encoder()?;
+    let encoder: &candle_metal_kernels::metal::ComputeCommandEncoder = guard.as_ref();
+    encoder.set_compute_pipeline_state(&pipeline);
+    for (index, argument) in arguments.iter().enumerate() {
+        match argument {
+            Argument::Read(storage) => encoder.set_input_buffer(index, Some(storage.buffer()), 0),
+            Argument::Write(storage) => encoder.set_output_buffer(index, Some(storage.buffer()), 0),
+            Argument::Absent => {}
+        }
+    }
+    encoder.set_bytes(arguments.len(), parameters);
+    let [width, height, depth] = grid.groups;
+    let groups = MTLSize {
+        width,
+        height,
+        depth,
+    };
+    let threads = MTLSize {
+        width: grid.threads,
+        height: 1,
+        depth: 1,
+    };
+    encoder.dispatch_thread_groups(groups, threads);
+    Ok(())
+}
 
 /// A GPU with the queue that this process uses for MPS.
 pub(crate) struct Gpu {

@@ -11,7 +11,7 @@ use candle_core::{D, DType, Layout, Shape, Tensor};
 use candle_mps_cpu::attention as cpu;
 use candle_mps_cpu::memory::vector;
 
-use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, bad_shape, route};
 use super::operand::{Float, Operand, view};
 use super::{matmul, softmax_last_dim};
 use crate::error::Result;
@@ -76,13 +76,14 @@ pub fn attention(
         return Err(bad_shape(OP, "mask", mask, needed));
     }
     let scale = options.scale.unwrap_or(1. / (size.max(1) as f64).sqrt());
-    if !runs_here(q) || mask.is_some_and(Tensor::track_op) {
-        return composed(q, k, v, mask, scale, options);
-    }
     let op = Attention {
         scale,
         options: *options,
     };
+    let trained = mask.is_some_and(Tensor::track_op);
+    if trained || route(&op, &operands, false)? != Route::Ours {
+        return composed(q, k, v, mask, scale, options);
+    }
     apply(op, shape, &operands)
 }
 
@@ -239,9 +240,9 @@ fn causal_mask(queries: usize, keys: usize, like: &Tensor) -> candle_core::Resul
     Tensor::from_vec(mask, (queries, keys), like.device())?.to_dtype(like.dtype())
 }
 
-struct Attention {
-    scale: f64,
-    options: AttentionOptions,
+pub(crate) struct Attention {
+    pub(crate) scale: f64,
+    pub(crate) options: AttentionOptions,
 }
 
 impl Attention {

@@ -4,10 +4,10 @@
 //! Neither probabilities nor their logarithms are stored: the forward pass keeps one number for each
 //! row. Backward: dx = g / rows · (softmax(x) − [the target]).
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, DType, Device, DeviceLocation, Tensor};
 use candle_mps_cpu::cross_entropy as cpu;
 
-use super::fused::{self, Kept, Op, Pass, apply, bad_shape, check_device, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, bad_shape, check_device, route};
 use super::operand::{Float, Operand};
 use super::{check_rank, softmax};
 use crate::error::{Error, Result};
@@ -74,11 +74,17 @@ pub fn cross_entropy_with(
             dtype: targets.dtype(),
         });
     }
-    if !runs_here(logits) {
+    let op = CrossEntropy {
+        targets: match logits.device() {
+            Device::Cpu => Targets::Checked(indices(targets, classes[0], ignored)?),
+            _ => Targets::OnDevice(targets.detach()),
+        },
+        ignored,
+    };
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(logits, targets, ignored)?);
     }
-    let targets = indices(targets, classes[0], ignored)?;
-    apply(CrossEntropy { targets }, ().into(), &operands)
+    apply(op, ().into(), &operands)
 }
 
 /// The targets as the kernel takes them.
@@ -128,8 +134,32 @@ fn composed(
     sum.neg()?.div(&count.to_dtype(sum.dtype())?)
 }
 
-struct CrossEntropy {
-    targets: Vec<u32>,
+pub(crate) struct CrossEntropy {
+    pub(crate) targets: Targets,
+    #[cfg_attr(not(feature = "metal"), allow(dead_code))]
+    pub(crate) ignored: Option<i64>,
+}
+
+/// One class for each row.
+pub(crate) enum Targets {
+    /// Checked, with [`IGNORED`] where a row does not count.
+    Checked(Vec<u32>),
+    /// As they came, on the GPU: nobody waits to look at them. One that is no class makes the loss NaN.
+    OnDevice(Tensor),
+}
+
+impl CrossEntropy {
+    /// The targets for the CPU's kernels.
+    fn checked(&self) -> Result<&[u32]> {
+        match &self.targets {
+            Targets::Checked(targets) => Ok(targets),
+            Targets::OnDevice(targets) => Err(Error::DeviceMismatch {
+                op: OP,
+                left: DeviceLocation::Cpu,
+                right: targets.device().location(),
+            }),
+        }
+    }
 }
 
 impl Op for CrossEntropy {
@@ -144,7 +174,7 @@ impl Op for CrossEntropy {
         let ([x], [loss]) = (arguments, out) else {
             return Ok(None);
         };
-        let forward = cpu::cross_entropy(x.data, &x.view()?, &self.targets, Some(IGNORED))?;
+        let forward = cpu::cross_entropy(x.data, &x.view()?, self.checked()?, Some(IGNORED))?;
         *loss = T::from_acc(forward.loss);
         Ok(keep.then(|| Box::new(forward) as Kept))
     }
@@ -157,7 +187,14 @@ impl Op for CrossEntropy {
         let mut dx = pass.fresh(0);
         let x = (x.data, &x.view()?);
         let gradient = candle_mps_cpu::Element::to_f64(*gradient);
-        cpu::cross_entropy_backward(x, &self.targets, Some(IGNORED), forward, gradient, &mut dx)?;
+        cpu::cross_entropy_backward(
+            x,
+            self.checked()?,
+            Some(IGNORED),
+            forward,
+            gradient,
+            &mut dx,
+        )?;
         Ok(vec![Some(dx)])
     }
 }

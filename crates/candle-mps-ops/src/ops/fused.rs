@@ -9,14 +9,21 @@
 //! - Candle fails on a node of its graph that got no gradient, and adds up what it gets: so every
 //!   argument in the graph gets one, of exactly its own shape.
 //! - What the forward pass keeps for the backward pass lives and dies with the node.
+//!
+//! What happens on Metal is in `fused/metal.rs`.
+
+#[cfg(feature = "metal")]
+mod metal;
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Shape, Tensor,
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Shape, Storage, Tensor,
 };
 
+#[cfg(feature = "metal")]
+use candle_core::MetalStorage;
 use candle_mps_cpu::memory::vector;
 
 use super::calls;
@@ -25,10 +32,19 @@ use super::pack::{self, Parcel};
 use crate::error::{Error, Result};
 
 /// What a forward pass keeps.
-pub(super) type Kept = Box<dyn Any + Send + Sync>;
+pub(crate) type Kept = Box<dyn Any + Send + Sync>;
 
-/// An op of the CPU. Its arguments have been checked, and are all of one float type.
-pub(super) trait Op: Send + Sync + 'static {
+/// What an op does on Metal.
+#[cfg(feature = "metal")]
+pub(super) use crate::metal::op::MetalOp as OnMetal;
+/// Nothing, without Metal.
+#[cfg(not(feature = "metal"))]
+pub(super) trait OnMetal {}
+#[cfg(not(feature = "metal"))]
+impl<T> OnMetal for T {}
+
+/// An op: here what it does on the CPU. Its arguments have been checked, and are all of one float type.
+pub(super) trait Op: OnMetal + Send + Sync + 'static {
     /// The name in errors and in Candle's graph.
     const NAME: &'static str;
 
@@ -77,18 +93,42 @@ impl<T: Float> Pass<'_, T> {
     }
 }
 
-/// Whether these tensors are computed here: they are on the CPU. Elsewhere, and for gradients of
-/// gradients, the composition of Candle's ops is taken, which has a backward at every step.
-pub(super) fn runs_here(tensor: &Tensor) -> bool {
+/// Who computes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A kernel of ours: [`apply`].
+    Ours,
+    /// A kernel of Metal Performance Shaders.
+    #[cfg_attr(not(feature = "metal"), allow(dead_code))]
+    Mps,
+    /// The composition of Candle's ops, which has a backward at every step.
+    Candle,
+}
+
+/// Who computes `op` for these operands: on the CPU we do; on Metal a table decides; for gradients of gradients, and
+/// on other devices, it is Candle. `mps` says whether there is a kernel of MPS for them.
+pub(super) fn route<O: Op>(
+    op: &O,
+    operands: &[(&'static str, &Tensor)],
+    mps: bool,
+) -> Result<Route> {
     static SECOND_ORDER: OnceLock<bool> = OnceLock::new();
     let second_order = SECOND_ORDER.get_or_init(|| {
         std::env::var("CANDLE_GRAD_DO_NOT_DETACH").is_ok_and(|set| !set.is_empty() && set != "0")
     });
-    tensor.device().is_cpu() && !second_order
+    match operands.first().map(|(_, x)| x.device()) {
+        Some(Device::Cpu) if !second_order => Ok(Route::Ours),
+        #[cfg(feature = "metal")]
+        Some(Device::Metal(device)) if !second_order => metal::route(device, op, operands, mps),
+        _ => {
+            let _ = (op, mps);
+            Ok(Route::Candle)
+        }
+    }
 }
 
-/// Applies `op` to tensors of the CPU, of one float type: those that [`check`] has seen, with their
-/// names. The result has the shape `shape`.
+/// Applies `op` to tensors of one float type and one device, for which [`route`] says that we compute it: those that
+/// [`check`] has seen, with their names. The result has the shape `shape`.
 pub(super) fn apply<O: Op>(
     op: O,
     shape: Shape,
@@ -149,10 +189,18 @@ impl<O: Op> Fused<O> {
 
     /// The result for arguments of which none wants a gradient.
     fn without_graph(&self) -> Result<Tensor> {
-        let (storage, shape) = self.forward(&[], false)?;
         let none = candle_core::op::BackpropOp::none();
-        let storage = candle_core::Storage::Cpu(storage);
-        Ok(Tensor::from_storage(storage, shape, none, false))
+        let storage = match self.arguments.first().map(Tensor::device) {
+            #[cfg(feature = "metal")]
+            Some(Device::Metal(_)) => Storage::Metal(self.metal_forward(&[], false)?),
+            _ => Storage::Cpu(self.forward(&[], false)?.0),
+        };
+        Ok(Tensor::from_storage(
+            storage,
+            self.shape.clone(),
+            none,
+            false,
+        ))
     }
 
     /// The forward pass with the storages that Candle has for the direct arguments.
@@ -243,6 +291,10 @@ impl<O: Op> Fused<O> {
         let wanted: Vec<bool> = (0..self.arguments.len())
             .map(|at| self.direct.contains(&at) || self.packed.contains(&at))
             .collect();
+        #[cfg(feature = "metal")]
+        if let Device::Metal(device) = result.device() {
+            return self.metal_gradients(device, &wanted, result, gradient);
+        }
         let tensors: Vec<&Tensor> = [gradient, result]
             .into_iter()
             .chain(&self.arguments)
@@ -302,6 +354,15 @@ impl<O: Op> CustomOp1 for Fused<O> {
         Ok(self.forward(&[(s1, l1)], true)?)
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &MetalStorage,
+        l1: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        Ok((self.metal_forward(&[(s1, l1)], true)?, self.shape.clone()))
+    }
+
     fn bwd(
         &self,
         _: &Tensor,
@@ -326,6 +387,18 @@ impl<O: Op> CustomOp2 for Fused<O> {
         l2: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         Ok(self.forward(&[(s1, l1), (s2, l2)], true)?)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &MetalStorage,
+        l1: &Layout,
+        s2: &MetalStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        let given = [(s1, l1), (s2, l2)];
+        Ok((self.metal_forward(&given, true)?, self.shape.clone()))
     }
 
     fn bwd(
@@ -357,6 +430,21 @@ impl<O: Op> CustomOp3 for Fused<O> {
         // The third may be a token, which is no argument of the op.
         let given = [(s1, l1), (s2, l2), (s3, l3)];
         Ok(self.forward(&given[..self.direct.len()], true)?)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &MetalStorage,
+        l1: &Layout,
+        s2: &MetalStorage,
+        l2: &Layout,
+        s3: &MetalStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        let given = [(s1, l1), (s2, l2), (s3, l3)];
+        let given = &given[..self.direct.len()];
+        Ok((self.metal_forward(given, true)?, self.shape.clone()))
     }
 
     fn bwd(

@@ -8,7 +8,7 @@
 use candle_core::Tensor;
 use candle_mps_cpu::geglu::{self as cpu, Gelu};
 
-use super::fused::{Kept, Op, Pass, apply, runs_here};
+use super::fused::{Kept, Op, Pass, Route, apply, route};
 use super::operand::{Float, Operand};
 use super::swiglu::check;
 use crate::error::Result;
@@ -53,14 +53,11 @@ pub fn geglu_erf(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
 
 fn run(gate: &Tensor, up: &Tensor, gelu: Gelu) -> Result<Tensor> {
     check(OP, gate, up)?;
-    if !runs_here(gate) {
+    let (op, operands) = (GeGlu(gelu), [("gate", gate), ("up", up)]);
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(gate, up, gelu)?);
     }
-    apply(
-        GeGlu(gelu),
-        gate.shape().clone(),
-        &[("gate", gate), ("up", up)],
-    )
+    apply(op, gate.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward.
@@ -71,7 +68,7 @@ fn composed(gate: &Tensor, up: &Tensor, gelu: Gelu) -> candle_core::Result<Tenso
     }
 }
 
-struct GeGlu(Gelu);
+pub(crate) struct GeGlu(pub(crate) Gelu);
 
 impl Op for GeGlu {
     const NAME: &'static str = OP;

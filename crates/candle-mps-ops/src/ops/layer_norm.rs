@@ -8,7 +8,7 @@
 use candle_core::{D, DType, Tensor};
 use candle_mps_cpu::layer_norm as cpu;
 
-use super::fused::{self, Kept, Op, Pass, apply, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, route};
 use super::operand::{Float, Operand};
 use super::{check_last, check_rank};
 use crate::error::Result;
@@ -43,10 +43,11 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f64) 
         check_last(OP, x, operand, vector)?;
     }
     candle_mps_cpu::check_eps(OP, eps)?;
-    if !runs_here(x) {
+    let op = LayerNorm { eps };
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(x, weight, bias, eps)?);
     }
-    apply(LayerNorm { eps }, x.shape().clone(), &operands)
+    apply(op, x.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward. f16 and bf16 are normalised in f32.
@@ -71,8 +72,8 @@ fn composed(
     bias.map_or(Ok(y.clone()), |bias| y.broadcast_add(bias))
 }
 
-struct LayerNorm {
-    eps: f64,
+pub(crate) struct LayerNorm {
+    pub(crate) eps: f64,
 }
 
 impl Op for LayerNorm {

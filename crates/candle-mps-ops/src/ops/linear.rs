@@ -9,7 +9,7 @@ use candle_mps_cpu::memory::vector;
 use candle_mps_cpu::{geglu, matmul as cpu, swiglu};
 
 use super::check_rank;
-use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, bad_shape, route};
 use super::matmul::readable;
 use super::operand::{Float, Operand, rows, view};
 use crate::error::Result;
@@ -65,10 +65,11 @@ pub fn linear_with(
     fused::check(OP, &operands)?;
     check_rank(OP, "x", x.shape(), 1)?;
     let shape = result_shape(OP, x, weight, bias)?;
-    if !runs_here(x) {
+    let op = Linear { activation };
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(x, weight, bias, activation)?);
     }
-    apply(Linear { activation }, shape, &operands)
+    apply(op, shape, &operands)
 }
 
 /// The shape of x · weightᵀ + bias, if the operands go together. `x` is no scalar.
@@ -121,8 +122,8 @@ pub(super) fn composed(
     }
 }
 
-struct Linear {
-    activation: Activation,
+pub(crate) struct Linear {
+    pub(crate) activation: Activation,
 }
 
 impl Op for Linear {

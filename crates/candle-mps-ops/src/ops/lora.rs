@@ -9,7 +9,7 @@
 use candle_core::{Shape, Tensor};
 use candle_mps_cpu::{lora as cpu, matmul};
 
-use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, bad_shape, route};
 use super::linear::{self, column_sums};
 use super::operand::{Float, Operand, rows, view};
 use super::{Activation, check_rank};
@@ -37,11 +37,12 @@ pub fn lora_delta(x: &Tensor, a: &Tensor, b: &Tensor, scaling: f64) -> Result<Te
     fused::check(OP, &operands)?;
     check_rank(OP, "x", x.shape(), 1)?;
     let out = check_factors(OP, x, a, b)?;
-    if !runs_here(x) {
+    let op = Lora::<false> { scaling };
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(x, None, a, b, scaling)?);
     }
     let shape = Shape::from([&x.dims()[..x.rank() - 1], &[out]].concat());
-    apply(Lora::<false> { scaling }, shape, &operands)
+    apply(op, shape, &operands)
 }
 
 /// A linear layer with a low-rank correction: x · wᵀ + bias + scaling · (x · a) · b.
@@ -88,10 +89,11 @@ pub fn lora(
         );
         return Err(bad_shape(OP, "b", b, needed));
     }
-    if !runs_here(x) {
+    let op = Lora::<true> { scaling };
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(x, Some((w, bias)), a, b, scaling)?);
     }
-    apply(Lora::<true> { scaling }, shape, &operands)
+    apply(op, shape, &operands)
 }
 
 /// Refuses factors that do not go together. The number of columns of the result.
@@ -137,8 +139,8 @@ fn composed(
 }
 
 /// With the linear layer, or the correction alone. Arguments: x, a, b, then w and bias if there are.
-struct Lora<const FULL: bool> {
-    scaling: f64,
+pub(crate) struct Lora<const FULL: bool> {
+    pub(crate) scaling: f64,
 }
 
 impl<const FULL: bool> Op for Lora<FULL> {

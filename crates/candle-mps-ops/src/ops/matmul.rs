@@ -10,9 +10,9 @@ use candle_core::{Layout, Shape, Tensor};
 use candle_mps_cpu::matmul as cpu;
 use candle_mps_cpu::memory::vector;
 
-use super::check_rank;
-use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, bad_shape, route};
 use super::operand::{Float, Operand, elements, merged, view};
+use super::{check_float, check_rank, matmul_mps};
 use crate::error::{Error, Result};
 
 const OP: &str = "matmul";
@@ -39,10 +39,13 @@ pub fn matmul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     check_rank(OP, "a", a.shape(), 2)?;
     check_rank(OP, "b", b.shape(), 2)?;
     let shape = product_shape(a, b)?;
-    if !runs_here(a) {
-        return Ok(composed(a, b, &shape)?);
+    let front = |x: &Tensor| x.dims()[..x.rank() - 2].to_vec();
+    let mps = front(a) == front(b) && check_float(OP, "a", a.dtype()).is_ok();
+    match route(&Matmul, &operands, mps)? {
+        Route::Ours => apply(Matmul, shape, &operands),
+        Route::Mps => matmul_mps(a, b),
+        Route::Candle => Ok(composed(a, b, &shape)?),
     }
-    apply(Matmul, shape, &operands)
 }
 
 fn product_shape(a: &Tensor, b: &Tensor) -> Result<Shape> {
@@ -110,7 +113,7 @@ pub(super) fn readable(x: &Tensor) -> candle_core::Result<Tensor> {
     x.contiguous()
 }
 
-struct Matmul;
+pub(crate) struct Matmul;
 
 impl Op for Matmul {
     const NAME: &'static str = OP;

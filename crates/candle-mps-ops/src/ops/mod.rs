@@ -6,24 +6,24 @@
 //! `_mps` run on Metal only; their structs are public for those who build ops of their own.
 
 mod adamw;
-mod attention;
+pub(crate) mod attention;
 mod calls;
-mod cross_entropy;
-mod fused;
-mod geglu;
-mod layer_norm;
-mod linear;
+pub(crate) mod cross_entropy;
+pub(crate) mod fused;
+pub(crate) mod geglu;
+pub(crate) mod layer_norm;
+pub(crate) mod linear;
 mod log_softmax_mps;
-mod lora;
-mod matmul;
+pub(crate) mod lora;
+pub(crate) mod matmul;
 mod matmul_mps;
 mod operand;
 mod pack;
-mod rms_norm;
-mod rope;
-mod softmax;
+pub(crate) mod rms_norm;
+pub(crate) mod rope;
+pub(crate) mod softmax;
 mod softmax_mps;
-mod swiglu;
+pub(crate) mod swiglu;
 
 pub use adamw::{AdamWMoments, AdamWOptions};
 pub use attention::{AttentionOptions, attention, flash_attention};

@@ -7,7 +7,7 @@
 use candle_core::{D, DType, Tensor};
 use candle_mps_cpu::rms_norm as cpu;
 
-use super::fused::{self, Kept, Op, Pass, apply, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, route};
 use super::operand::{Float, Operand};
 use super::{check_last, check_rank};
 use crate::error::Result;
@@ -60,10 +60,11 @@ fn run(x: &Tensor, weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
         check_last(OP, x, "weight", weight)?;
     }
     candle_mps_cpu::check_eps(OP, eps)?;
-    if !runs_here(x) {
+    let op = RmsNorm { eps };
+    if route(&op, &operands, false)? != Route::Ours {
         return Ok(composed(x, weight, eps)?);
     }
-    apply(RmsNorm { eps }, x.shape().clone(), &operands)
+    apply(op, x.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward. f16 and bf16 are normalised in f32.
@@ -82,8 +83,8 @@ fn composed(x: &Tensor, weight: Option<&Tensor>, eps: f64) -> candle_core::Resul
     weight.map_or(Ok(y.clone()), |weight| y.broadcast_mul(weight))
 }
 
-struct RmsNorm {
-    eps: f64,
+pub(crate) struct RmsNorm {
+    pub(crate) eps: f64,
 }
 
 impl Op for RmsNorm {

@@ -7,7 +7,7 @@
 use candle_core::{D, Tensor};
 use candle_mps_cpu::rope::{self as cpu, Pairs};
 
-use super::fused::{self, Kept, Op, Pass, apply, bad_shape, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, bad_shape, route};
 use super::operand::{Float, Operand};
 use crate::error::Result;
 
@@ -108,10 +108,11 @@ fn run(rope: Rope, positions: usize, x: &Tensor, cos: &Tensor, sin: &Tensor) -> 
     }
     let cos = angles(rope.op, positions, x, "cos", cos)?;
     let sin = angles(rope.op, positions, x, "sin", sin)?;
-    if !runs_here(x) || cos.track_op() || sin.track_op() {
+    let operands = [("x", x), ("cos", &cos), ("sin", &sin)];
+    let trained = cos.track_op() || sin.track_op();
+    if trained || route(&rope, &operands, false)? != Route::Ours {
         return Ok(composed(rope.pairs, x, &cos, &sin)?);
     }
-    let operands = [("x", x), ("cos", &cos), ("sin", &sin)];
     apply(rope, x.shape().clone(), &operands)
 }
 
@@ -174,9 +175,9 @@ fn composed(pairs: Pairs, x: &Tensor, cos: &Tensor, sin: &Tensor) -> candle_core
     }
 }
 
-struct Rope {
+pub(crate) struct Rope {
     op: &'static str,
-    pairs: Pairs,
+    pub(crate) pairs: Pairs,
 }
 
 impl Op for Rope {

@@ -8,8 +8,9 @@ use candle_core::shape::Dim;
 use candle_core::{D, Tensor};
 use candle_mps_cpu::softmax as cpu;
 
-use super::fused::{self, Kept, Op, Pass, apply, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, route};
 use super::operand::{Float, Operand};
+use super::{check_float, log_softmax_mps, softmax_mps};
 use crate::error::{Error, Result};
 
 /// Softmax: y = exp(x) / Σ exp(x), the sum taken over `dim`.
@@ -75,10 +76,14 @@ fn run<const LOG: bool>(
         shape: x.shape().clone(),
         source: Box::new(source),
     })?;
-    if !runs_here(x) {
-        return Ok(composed(x, dim, LOG)?);
+    let op = op(dim);
+    let mps = dim + 1 == x.rank() && check_float(name, "x", x.dtype()).is_ok();
+    match route(&op, &operands, mps)? {
+        Route::Ours => apply(op, x.shape().clone(), &operands),
+        Route::Mps if LOG => log_softmax_mps(x),
+        Route::Mps => softmax_mps(x),
+        Route::Candle => Ok(composed(x, dim, LOG)?),
     }
-    apply(op(dim), x.shape().clone(), &operands)
 }
 
 /// The same by ops of Candle, each with a backward.
@@ -97,7 +102,7 @@ pub(super) fn composed(x: &Tensor, dim: usize, log: bool) -> candle_core::Result
 }
 
 /// Along this dimension.
-struct Softmax<const LOG: bool>(usize);
+pub(crate) struct Softmax<const LOG: bool>(pub(crate) usize);
 
 impl<const LOG: bool> Op for Softmax<LOG> {
     const NAME: &'static str = if LOG { "log_softmax" } else { "softmax" };

@@ -7,7 +7,7 @@
 use candle_core::Tensor;
 use candle_mps_cpu::swiglu as cpu;
 
-use super::fused::{self, Kept, Op, Pass, apply, runs_here};
+use super::fused::{self, Kept, Op, Pass, Route, apply, route};
 use super::operand::{Float, Operand};
 use crate::error::{Error, Result};
 
@@ -32,10 +32,11 @@ const OP: &str = "swiglu";
 /// ```
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     check(OP, gate, up)?;
-    if !runs_here(gate) {
+    let operands = [("gate", gate), ("up", up)];
+    if route(&SwiGlu, &operands, false)? != Route::Ours {
         return Ok(composed(gate, up)?);
     }
-    apply(SwiGlu, gate.shape().clone(), &[("gate", gate), ("up", up)])
+    apply(SwiGlu, gate.shape().clone(), &operands)
 }
 
 /// Refuses a gate and an operand that do not go together.
@@ -59,7 +60,7 @@ fn composed(gate: &Tensor, up: &Tensor) -> candle_core::Result<Tensor> {
     gate.silu()? * up
 }
 
-struct SwiGlu;
+pub(crate) struct SwiGlu;
 
 impl Op for SwiGlu {
     const NAME: &'static str = OP;

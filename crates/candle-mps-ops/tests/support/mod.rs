@@ -9,7 +9,25 @@ pub use candle_mps_seeds::Random;
 
 /// Runs `body` with a generator, and prints how to repeat the run if it fails.
 pub fn seeded(test: &str, body: impl FnOnce(&mut Random)) {
-    candle_mps_seeds::seeded("cargo test -p candle-mps-ops", test, body);
+    let command = match cfg!(feature = "metal") {
+        true => "cargo xtask test sim",
+        false => "cargo test -p candle-mps-ops",
+    };
+    candle_mps_seeds::seeded(command, test, body);
+}
+
+/// Where the ops under test compute: on Metal if that is built.
+#[cfg(feature = "metal")]
+pub fn device() -> Device {
+    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+    let device = DEVICE.get_or_init(|| candle_mps_ops::metal::device(0).expect("a GPU"));
+    device.clone()
+}
+
+/// Where the ops under test compute.
+#[cfg(not(feature = "metal"))]
+pub fn device() -> Device {
+    Device::Cpu
 }
 
 /// Operands out of a generator.
@@ -98,6 +116,13 @@ pub const COMPOSED: &str = "CANDLE_GRAD_DO_NOT_DETACH";
 /// The types that the ops compute with, and how far a result may be from the exact one, as a part of
 /// its scale.
 pub fn types() -> &'static [(DType, f64)] {
+    if device().is_metal() {
+        return &[
+            (DType::F32, 1e-5),
+            (DType::F16, 2e-3),
+            (DType::BF16, 1.6e-2),
+        ];
+    }
     if std::env::var(COMPOSED).is_ok() {
         // Candle's gelu has a backward with constants of seven digits.
         return &[(DType::F32, 1e-5), (DType::F64, 1e-6)];
@@ -141,6 +166,7 @@ impl Tail {
 
 /// The elements in f64, in the order of the tensor's indices.
 pub fn values(tensor: &Tensor) -> Vec<f64> {
+    let tensor = tensor.to_device(&Device::Cpu).unwrap();
     let tensor = tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
     tensor.to_vec1().unwrap()
 }
@@ -178,10 +204,11 @@ pub fn check(what: &str, random: &mut Random, shapes: &[&[usize]], op: Function,
             .iter()
             .map(|view| random.tensor(&view.base(), dtype))
             .collect();
-        let run = |dtype: DType, function: Function, tail: Option<(&Tail, &Tensor)>| {
+        let run = |device: &Device, dtype, function: Function, tail: Option<(&Tail, &Tensor)>| {
+            let there = |x: &Tensor| x.to_dtype(dtype).unwrap().to_device(device).unwrap();
             let vars: Vec<Var> = exact
                 .iter()
-                .map(|exact| Var::from_tensor(&exact.to_dtype(dtype).unwrap()).unwrap())
+                .map(|exact| Var::from_tensor(&there(exact)).unwrap())
                 .collect();
             let arguments: Vec<Tensor> = views
                 .iter()
@@ -192,7 +219,7 @@ pub fn check(what: &str, random: &mut Random, shapes: &[&[usize]], op: Function,
             let Some((tail, weights)) = tail else {
                 return (result, vec![]);
             };
-            let weights = weights.to_dtype(dtype).unwrap();
+            let weights = there(weights);
             let loss = (tail.of(&result).unwrap() * weights).unwrap();
             let gradients = loss.sum_all().unwrap().backward().unwrap();
             let of = |var: &Var| gradients.get(var).expect("a gradient").clone();
@@ -200,12 +227,12 @@ pub fn check(what: &str, random: &mut Random, shapes: &[&[usize]], op: Function,
         };
         // Candle's products refuse most gradients with strides; a reshape makes them contiguous.
         let oracle: Function = &|x| oracle(x).and_then(|y| y.reshape(y.shape()));
-        let (expected, _) = run(DType::F64, oracle, None);
+        let (expected, _) = run(&Device::Cpu, DType::F64, oracle, None);
         let tail = Tail::new(random, expected.rank());
         let weights = random.tensor(tail.of(&expected).unwrap().dims(), dtype);
         let tail = (&tail, &weights);
-        let (_, gradients) = run(DType::F64, oracle, Some(tail));
-        let (result, ours) = run(dtype, op, Some(tail));
+        let (_, gradients) = run(&Device::Cpu, DType::F64, oracle, Some(tail));
+        let (result, ours) = run(&device(), dtype, op, Some(tail));
         assert_eq!(result.dtype(), dtype);
         close(&what, &result, &expected, part);
         for (at, (ours, gradient)) in ours.iter().zip(&gradients).enumerate() {

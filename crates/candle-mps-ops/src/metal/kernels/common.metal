@@ -1,0 +1,78 @@
+// What all kernels share. Each file of kernels is compiled with this in front of it.
+//
+// Numbers are read as T and computed in float. Infinity and NaN are meant: these files are compiled without fast
+// math. Offsets and strides count elements.
+#include <metal_stdlib>
+using namespace metal;
+
+#if __METAL_VERSION__ >= 310
+#define HAS_BF16
+#endif
+
+// Makes kernel NAME_f32 of the template NAME, and those of the half types.
+#define INSTANTIATE_AS(NAME, SUFFIX, T) \
+  template [[host_name(#NAME "_" #SUFFIX)]] kernel decltype(NAME<T>) NAME<T>;
+#ifdef HAS_BF16
+#define INSTANTIATE(NAME) \
+  INSTANTIATE_AS(NAME, f32, float) INSTANTIATE_AS(NAME, f16, half) INSTANTIATE_AS(NAME, bf16, bfloat)
+#else
+#define INSTANTIATE(NAME) INSTANTIATE_AS(NAME, f32, float) INSTANTIATE_AS(NAME, f16, half)
+#endif
+
+// Rows of a tensor, counted through up to three dimensions, and the elements of each.
+struct Rows {
+  ulong start;
+  ulong stride[3];  // from row to row, the outermost dimension first
+  ulong step;       // from element to element
+};
+
+// The dimensions that count rows: the outermost needs no size.
+struct Shape {
+  uint rows;
+  uint width;
+  uint dims[2];  // of the middle and the innermost
+};
+
+// Where a row begins.
+inline ulong row_start(constant Rows& rows, constant Shape& shape, uint row) {
+  uint inner = row % shape.dims[1], rest = row / shape.dims[1];
+  uint middle = rest % shape.dims[0], outer = rest / shape.dims[0];
+  return rows.start + outer * rows.stride[0] + middle * rows.stride[1] + inner * rows.stride[2];
+}
+
+// Four neighbours at once, or one.
+template <typename T>
+inline float4 load4(device const T* from) {
+  return float4(*reinterpret_cast<device const vec<T, 4>*>(from));
+}
+
+template <typename T>
+inline void store4(device T* to, float4 value) {
+  *reinterpret_cast<device vec<T, 4>*>(to) = vec<T, 4>(value);
+}
+
+inline float sum4(float4 v) { return (v.x + v.y) + (v.z + v.w); }
+
+// A function of two numbers, over all threads that share a row, and back to all of them. One simdgroup needs no
+// memory; more leave a number each in `shared`: 32 places that nobody uses before or after, so that one barrier does.
+struct Add {
+  static float of(float a, float b) { return a + b; }
+  static float of_simdgroup(float a) { return simd_sum(a); }
+};
+
+struct Max {
+  static float of(float a, float b) { return max(a, b); }
+  static float of_simdgroup(float a) { return simd_max(a); }
+};
+
+template <typename F>
+inline float reduce(float value, ushort simdgroups, ushort simdgroup, ushort lane, threadgroup float* shared) {
+  value = F::of_simdgroup(value);
+  if (simdgroups == 1) return value;
+  if (lane == 0) shared[simdgroup] = value;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  value = shared[0];
+  for (ushort at = 1; at < simdgroups; at++) value = F::of(value, shared[at]);
+  return value;
+}
+

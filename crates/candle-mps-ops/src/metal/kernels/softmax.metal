@@ -1,0 +1,133 @@
+// Softmax and its logarithm along one dimension, and their gradients.
+//
+// The largest element and the sum of exponentials are found in one pass over a row: each thread corrects its sum when it
+// finds a larger element, and the threads of a row correct theirs when they meet. A second pass writes.
+
+constant bool LOG [[function_constant(0)]];      // the logarithm
+constant bool BY_FOURS [[function_constant(1)]]; // rows begin and end at multiples of four neighbours
+constant ushort SIMDGROUPS [[function_constant(16)]]; // that share a row
+
+struct SoftmaxShape {
+  Shape shape;
+  Rows x;
+  Rows y;
+};
+
+// The largest element so far and the sum of exp(element - largest).
+struct Sums {
+  float largest = -INFINITY;
+  float sum = 0;
+
+  void add(float value) {
+    float now = max(largest, value);
+    // While there is nothing but -inf the sum stays 0. A NaN is never the largest, and makes the sum NaN.
+    if (now != -INFINITY || isnan(value)) sum = sum * exp(largest - now) + exp(value - now);
+    largest = now;
+  }
+
+  void add4(float4 v) {
+    float now = max(largest, max(max(v.x, v.y), max(v.z, v.w)));
+    if (now != -INFINITY || any(isnan(v))) sum = sum * exp(largest - now) + sum4(exp(v - now));
+    largest = now;
+  }
+};
+
+template <typename T>
+kernel void softmax(device const T* x [[buffer(0)]],
+                    device T* y [[buffer(1)]],
+                    constant SoftmaxShape& at [[buffer(2)]],
+                    uint group [[threadgroup_position_in_grid]],
+                    ushort place [[thread_index_in_threadgroup]],
+                    ushort simdgroup [[simdgroup_index_in_threadgroup]],
+                    ushort lane [[thread_index_in_simdgroup]],
+                    uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup float shared[64];
+  const bool alone = SIMDGROUPS == 1;
+  const uint row = alone ? group * simdgroups + simdgroup : group;
+  if (row >= at.shape.rows) return;
+  const uint first = alone ? lane : place, team = SIMDGROUPS * 32, width = at.shape.width;
+  x += row_start(at.x, at.shape, row);
+  y += row_start(at.y, at.shape, row);
+
+  Sums sums;
+  if (BY_FOURS) {
+    for (uint i = 4 * first; i < width; i += 4 * team) sums.add4(load4(x + i));
+  } else {
+    for (uint i = first; i < width; i += team) sums.add(float(x[i * at.x.step]));
+  }
+  const float largest = reduce<Max>(sums.largest, SIMDGROUPS, simdgroup, lane, shared);
+  // A thread that saw nothing, or -inf only, has the sum 0.
+  const float part = sums.sum == 0 ? 0 : sums.sum * exp(sums.largest - largest);
+  const float sum = reduce<Add>(part, SIMDGROUPS, simdgroup, lane, shared + 32);
+
+  const float scale = LOG ? log(sum) : 1 / sum;
+  if (BY_FOURS) {
+    for (uint i = 4 * first; i < width; i += 4 * team) {
+      const float4 shifted = load4(x + i) - largest;
+      store4(y + i, LOG ? shifted - scale : exp(shifted) * scale);
+    }
+  } else {
+    for (uint i = first; i < width; i += team) {
+      const float shifted = float(x[i * at.x.step]) - largest;
+      y[i * at.y.step] = T(LOG ? shifted - scale : exp(shifted) * scale);
+    }
+  }
+}
+
+INSTANTIATE(softmax)
+
+struct SoftmaxGradientShape {
+  Shape shape;
+  Rows y;
+  Rows g;
+  Rows dx;
+};
+
+// dx = y (g - sum of g y), and for the logarithm dx = g - exp(y) sum of g.
+template <typename T>
+kernel void softmax_gradient(device const T* y [[buffer(0)]],
+                             device const T* g [[buffer(1)]],
+                             device T* dx [[buffer(2)]],
+                             constant SoftmaxGradientShape& at [[buffer(3)]],
+                             uint group [[threadgroup_position_in_grid]],
+                             ushort place [[thread_index_in_threadgroup]],
+                             ushort simdgroup [[simdgroup_index_in_threadgroup]],
+                             ushort lane [[thread_index_in_simdgroup]],
+                             uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup float shared[32];
+  const bool alone = SIMDGROUPS == 1;
+  const uint row = alone ? group * simdgroups + simdgroup : group;
+  if (row >= at.shape.rows) return;
+  const uint first = alone ? lane : place, team = SIMDGROUPS * 32, width = at.shape.width;
+  y += row_start(at.y, at.shape, row);
+  g += row_start(at.g, at.shape, row);
+  dx += row_start(at.dx, at.shape, row);
+
+  float part = 0;
+  if (BY_FOURS) {
+    for (uint i = 4 * first; i < width; i += 4 * team) {
+      const float4 slope = load4(g + i);
+      part += LOG ? sum4(slope) : dot(slope, load4(y + i));
+    }
+  } else {
+    for (uint i = first; i < width; i += team) {
+      const float slope = float(g[i * at.g.step]);
+      part += LOG ? slope : slope * float(y[i * at.y.step]);
+    }
+  }
+  const float sum = reduce<Add>(part, SIMDGROUPS, simdgroup, lane, shared);
+
+  if (BY_FOURS) {
+    for (uint i = 4 * first; i < width; i += 4 * team) {
+      const float4 slope = load4(g + i), result = load4(y + i);
+      store4(dx + i, LOG ? slope - exp(result) * sum : result * (slope - sum));
+    }
+  } else {
+    for (uint i = first; i < width; i += team) {
+      const float slope = float(g[i * at.g.step]), result = float(y[i * at.y.step]);
+      dx[i * at.dx.step] = T(LOG ? slope - exp(result) * sum : result * (slope - sum));
+    }
+  }
+}
+
+INSTANTIATE(softmax_gradient)

@@ -97,8 +97,28 @@ impl Stream<'_> {
         stream::dispatch(self.device, kernel, arguments, parameters, grid)
     }
 
-    /// Calls `encode` with the rows of all views along `axis`, and with the views. Views of one shape; all but the
-    /// last, which is the result and row-major, are copied if no strides express them together.
+    /// [`rows`](Self::rows) for ops on elements: one long row if all views are row-major.
+    pub(crate) fn elements<const N: usize>(
+        &self,
+        views: [View<'_>; N],
+        encode: impl FnOnce(Shape, [Rows; N], [View<'_>; N]) -> Result<()>,
+    ) -> Result<()> {
+        if views.iter().any(|view| !view.layout.is_contiguous()) {
+            return self.rows(views, views[0].last(), encode);
+        }
+        let flat = views.map(|view| {
+            let count = view.layout.shape().elem_count();
+            Layout::new(count.into(), vec![1], view.layout.start_offset())
+        });
+        let flat = std::array::from_fn(|at| View {
+            storage: views[at].storage,
+            layout: &flat[at],
+        });
+        self.rows(flat, 0, encode)
+    }
+
+    /// Calls `encode` with the rows of all views along `axis`, and with the views. Views of one shape. If no strides
+    /// express them together, those that are not row-major are copied; results are, and must be.
     pub(crate) fn rows<const N: usize>(
         &self,
         views: [View<'_>; N],
@@ -108,10 +128,13 @@ impl Stream<'_> {
         if let Some((shape, rows)) = view::rows(views.map(|view| view.layout), axis) {
             return encode(shape, rows, views);
         }
-        let copies = views[..N - 1].iter().map(View::copied);
+        let copies = views.iter().map(|view| match view.layout.is_contiguous() {
+            true => Ok(None),
+            false => view.copied().map(Some),
+        });
         let copies = copies.collect::<Result<Vec<_>>>()?;
         let plain: [View<'_>; N] =
-            std::array::from_fn(|at| copies.get(at).map_or(views[at], Owned::view));
+            std::array::from_fn(|at| copies[at].as_ref().map_or(views[at], Owned::view));
         match view::rows(plain.map(|view| view.layout), axis) {
             Some((shape, rows)) => encode(shape, rows, plain),
             None => Err(super::too_long(views[0].layout)),

@@ -18,8 +18,9 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    pub(crate) fn dims(&self) -> &[usize] {
-        self.layout.dims()
+    /// The last dimension, of a tensor that is no scalar.
+    pub(crate) fn last(&self) -> usize {
+        self.layout.dims().len().saturating_sub(1)
     }
 
     pub(crate) fn dtype(&self) -> DType {
@@ -62,6 +63,29 @@ pub(crate) struct Rows {
     start: u64,
     stride: [u64; 3],
     step: u64,
+}
+
+/// `Vector` of `common.metal`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Vector {
+    start: u64,
+    step: u64,
+}
+
+impl Vector {
+    /// A tensor of one dimension, or one that is not there.
+    pub(crate) fn of(view: Option<&View<'_>>) -> Self {
+        view.map_or(Self { start: 0, step: 1 }, |view| Self {
+            start: view.layout.start_offset() as u64,
+            step: view.layout.stride().first().copied().unwrap_or(1) as u64,
+        })
+    }
+
+    /// Whether four neighbours can be read at once, from every fourth on.
+    pub(crate) fn by_fours(&self) -> bool {
+        self.step == 1 && self.start.is_multiple_of(4)
+    }
 }
 
 /// `Shape` of `common.metal`.

@@ -40,6 +40,33 @@ inline ulong row_start(constant Rows& rows, constant Shape& shape, uint row) {
   return rows.start + outer * rows.stride[0] + middle * rows.stride[1] + inner * rows.stride[2];
 }
 
+// A tensor of one dimension.
+struct Vector {
+  ulong start;
+  ulong step;
+};
+
+// The place of a thread among those that share a row: a simdgroup, each with a row of its own, or the threadgroup.
+struct Team {
+  uint row;
+  uint first;  // the thread's first element; the next is `size` further
+  uint size;
+};
+
+inline Team team_of(ushort simdgroups, uint group, ushort place, ushort simdgroup, ushort lane, uint all_simdgroups) {
+  if (simdgroups == 1) return {group * all_simdgroups + simdgroup, lane, 32};
+  return {group, place, uint(simdgroups) * 32};
+}
+
+// Where a thread is, in the order that `team_of` takes it.
+#define PLACES                                              \
+  uint group [[threadgroup_position_in_grid]],              \
+  ushort place [[thread_index_in_threadgroup]],             \
+  ushort simdgroup [[simdgroup_index_in_threadgroup]],      \
+  ushort lane [[thread_index_in_simdgroup]],                \
+  uint all_simdgroups [[simdgroups_per_threadgroup]]
+#define TEAM(simdgroups) team_of(simdgroups, group, place, simdgroup, lane, all_simdgroups)
+
 // Four neighbours at once, or one.
 template <typename T>
 inline float4 load4(device const T* from) {
@@ -74,5 +101,17 @@ inline float reduce(float value, ushort simdgroups, ushort simdgroup, ushort lan
   value = shared[0];
   for (ushort at = 1; at < simdgroups; at++) value = F::of(value, shared[at]);
   return value;
+}
+
+// The sum of a column: each simdgroup of a threadgroup adds up some of its rows, lane by lane, and leaves the sums in
+// `shared` (32 for each simdgroup, nobody uses them before or after). The first simdgroup gets all of it.
+inline float sum_of_column(float part, uint simdgroups, ushort simdgroup, ushort lane, threadgroup float* shared) {
+  shared[simdgroup * 32 + lane] = part;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float sum = 0;
+  if (simdgroup == 0) {
+    for (uint at = 0; at < simdgroups; at++) sum += shared[at * 32 + lane];
+  }
+  return sum;
 }
 

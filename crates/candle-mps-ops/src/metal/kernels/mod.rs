@@ -1,5 +1,9 @@
 //! The ops' kernels, two files for each op: `softmax.metal` and, in `softmax.rs`, how it is called.
 
+mod glu;
+mod layer_norm;
+mod rms_norm;
+mod rope;
 mod softmax;
 
 use super::stream::Grid;
@@ -7,7 +11,7 @@ use super::stream::Grid;
 use candle_core::Tensor;
 
 use super::op::{Gradients, MetalOp, Pass, Stream};
-use super::view::View;
+use super::view::{Shape, View};
 use crate::error::Result;
 use crate::ops;
 use crate::ops::fused::Kept;
@@ -35,13 +39,8 @@ not_yet!(
     [const FULL: bool] ops::lora::Lora<FULL>,
     [] ops::attention::Attention,
     [] ops::cross_entropy::CrossEntropy,
-    [] ops::geglu::GeGlu,
-    [] ops::layer_norm::LayerNorm,
     [] ops::linear::Linear,
     [] ops::matmul::Matmul,
-    [] ops::rms_norm::RmsNorm,
-    [] ops::rope::Rope,
-    [] ops::swiglu::SwiGlu,
 );
 
 /// Threads of a simdgroup, on every GPU of Apple's.
@@ -75,6 +74,22 @@ impl Team {
         let simdgroups = usize::from(self.simdgroups) * self.rows;
         Grid::line((rows as usize).div_ceil(self.rows), simdgroups * LANES)
     }
+}
+
+/// The grid for kernels that work on each element by itself: threads with four neighbours each, and rows.
+fn elementwise(shape: &Shape) -> Grid {
+    let fours = (shape.width as usize).div_ceil(4);
+    let threads = fours.next_multiple_of(LANES).min(256);
+    Grid {
+        groups: [fours.div_ceil(threads), shape.rows as usize, 1],
+        threads,
+    }
+}
+
+/// The grid for sums over the rows of each column: a lane for each column, and a simdgroup for some of the rows.
+fn columns(shape: &Shape) -> Grid {
+    let simdgroups = (shape.rows as usize).div_ceil(8).clamp(1, 32);
+    Grid::line((shape.width as usize).div_ceil(LANES), simdgroups * LANES)
 }
 
 #[cfg(test)]

@@ -36,24 +36,19 @@ template <typename T>
 kernel void softmax(device const T* x [[buffer(0)]],
                     device T* y [[buffer(1)]],
                     constant SoftmaxShape& at [[buffer(2)]],
-                    uint group [[threadgroup_position_in_grid]],
-                    ushort place [[thread_index_in_threadgroup]],
-                    ushort simdgroup [[simdgroup_index_in_threadgroup]],
-                    ushort lane [[thread_index_in_simdgroup]],
-                    uint simdgroups [[simdgroups_per_threadgroup]]) {
+                    PLACES) {
   threadgroup float shared[64];
-  const bool alone = SIMDGROUPS == 1;
-  const uint row = alone ? group * simdgroups + simdgroup : group;
-  if (row >= at.shape.rows) return;
-  const uint first = alone ? lane : place, team = SIMDGROUPS * 32, width = at.shape.width;
-  x += row_start(at.x, at.shape, row);
-  y += row_start(at.y, at.shape, row);
+  const Team team = TEAM(SIMDGROUPS);
+  if (team.row >= at.shape.rows) return;
+  const uint width = at.shape.width;
+  x += row_start(at.x, at.shape, team.row);
+  y += row_start(at.y, at.shape, team.row);
 
   Sums sums;
   if (BY_FOURS) {
-    for (uint i = 4 * first; i < width; i += 4 * team) sums.add4(load4(x + i));
+    for (uint i = 4 * team.first; i < width; i += 4 * team.size) sums.add4(load4(x + i));
   } else {
-    for (uint i = first; i < width; i += team) sums.add(float(x[i * at.x.step]));
+    for (uint i = team.first; i < width; i += team.size) sums.add(float(x[i * at.x.step]));
   }
   const float largest = reduce<Max>(sums.largest, SIMDGROUPS, simdgroup, lane, shared);
   // A thread that saw nothing, or -inf only, has the sum 0.
@@ -62,12 +57,12 @@ kernel void softmax(device const T* x [[buffer(0)]],
 
   const float scale = LOG ? log(sum) : 1 / sum;
   if (BY_FOURS) {
-    for (uint i = 4 * first; i < width; i += 4 * team) {
+    for (uint i = 4 * team.first; i < width; i += 4 * team.size) {
       const float4 shifted = load4(x + i) - largest;
       store4(y + i, LOG ? shifted - scale : exp(shifted) * scale);
     }
   } else {
-    for (uint i = first; i < width; i += team) {
+    for (uint i = team.first; i < width; i += team.size) {
       const float shifted = float(x[i * at.x.step]) - largest;
       y[i * at.y.step] = T(LOG ? shifted - scale : exp(shifted) * scale);
     }
@@ -89,28 +84,23 @@ kernel void softmax_gradient(device const T* y [[buffer(0)]],
                              device const T* g [[buffer(1)]],
                              device T* dx [[buffer(2)]],
                              constant SoftmaxGradientShape& at [[buffer(3)]],
-                             uint group [[threadgroup_position_in_grid]],
-                             ushort place [[thread_index_in_threadgroup]],
-                             ushort simdgroup [[simdgroup_index_in_threadgroup]],
-                             ushort lane [[thread_index_in_simdgroup]],
-                             uint simdgroups [[simdgroups_per_threadgroup]]) {
+                             PLACES) {
   threadgroup float shared[32];
-  const bool alone = SIMDGROUPS == 1;
-  const uint row = alone ? group * simdgroups + simdgroup : group;
-  if (row >= at.shape.rows) return;
-  const uint first = alone ? lane : place, team = SIMDGROUPS * 32, width = at.shape.width;
-  y += row_start(at.y, at.shape, row);
-  g += row_start(at.g, at.shape, row);
-  dx += row_start(at.dx, at.shape, row);
+  const Team team = TEAM(SIMDGROUPS);
+  if (team.row >= at.shape.rows) return;
+  const uint width = at.shape.width;
+  y += row_start(at.y, at.shape, team.row);
+  g += row_start(at.g, at.shape, team.row);
+  dx += row_start(at.dx, at.shape, team.row);
 
   float part = 0;
   if (BY_FOURS) {
-    for (uint i = 4 * first; i < width; i += 4 * team) {
+    for (uint i = 4 * team.first; i < width; i += 4 * team.size) {
       const float4 slope = load4(g + i);
       part += LOG ? sum4(slope) : dot(slope, load4(y + i));
     }
   } else {
-    for (uint i = first; i < width; i += team) {
+    for (uint i = team.first; i < width; i += team.size) {
       const float slope = float(g[i * at.g.step]);
       part += LOG ? slope : slope * float(y[i * at.y.step]);
     }
@@ -118,12 +108,12 @@ kernel void softmax_gradient(device const T* y [[buffer(0)]],
   const float sum = reduce<Add>(part, SIMDGROUPS, simdgroup, lane, shared);
 
   if (BY_FOURS) {
-    for (uint i = 4 * first; i < width; i += 4 * team) {
+    for (uint i = 4 * team.first; i < width; i += 4 * team.size) {
       const float4 slope = load4(g + i), result = load4(y + i);
       store4(dx + i, LOG ? slope - exp(result) * sum : result * (slope - sum));
     }
   } else {
-    for (uint i = first; i < width; i += team) {
+    for (uint i = team.first; i < width; i += team.size) {
       const float slope = float(g[i * at.g.step]), result = float(y[i * at.y.step]);
       dx[i * at.dx.step] = T(LOG ? slope - exp(result) * sum : result * (slope - sum));
     }

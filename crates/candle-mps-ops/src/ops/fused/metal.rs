@@ -21,13 +21,16 @@ pub(super) fn route<O: Op>(
         return Ok(Route::Candle);
     };
     let empty = operands.iter().any(|(_, x)| x.elem_count() == 0);
+    let countable = |x: &Tensor| u32::try_from(x.elem_count()).is_ok();
+    let long = !operands.iter().all(|(_, x)| countable(x));
     dispatch::route(&Asked {
         op: O::NAME,
         dtype: first.dtype(),
         size: op.size(operands),
-        refused: match empty {
-            true => Some("an operand is empty"),
-            false => op.refuses(operands),
+        refused: match (empty, long) {
+            (true, _) => Some("an operand is empty"),
+            (_, true) => Some("an operand has more elements than 32 bits count"),
+            _ => op.refuses(operands),
         },
         mps,
         device,

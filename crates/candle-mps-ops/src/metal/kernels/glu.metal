@@ -1,0 +1,126 @@
+// Gated units, f(gate) up, and their gradients: f is silu(x) = x / (1 + exp(-x)), or gelu(x) = x cdf(x), with the
+// normal distribution or with what a tanh makes of it.
+
+constant bool BY_FOURS [[function_constant(0)]];  // rows begin and end at multiples of four neighbours
+constant ushort UNIT [[function_constant(16)]];   // 0: silu, 1: gelu with tanh, 2: gelu
+
+// The share of x that passes, and its slope by x.
+struct Gate {
+  float share;
+  float slope;
+};
+
+inline Gate silu_gate(float x) {
+  const float s = 1 / (1 + exp(-x));
+  return {s, s * (1 - s)};
+}
+
+inline Gate tanh_gate(float x) {
+  const float k = 0.79788456f;  // sqrt(2 / pi)
+  const float t = precise::tanh(k * (x + 0.044715f * x * x * x));
+  return {0.5f * (1 + t), 0.5f * (1 - t * t) * k * (1 + 3 * 0.044715f * x * x)};
+}
+
+// By Chebyshev's fit of the complementary error function, which is right to 1.2e-7 of its value.
+inline Gate normal_gate(float x) {
+  const float z = abs(x) * 0.70710678f, t = 1 / (1 + 0.5f * z);
+  float fit = 0.17087277f;
+  fit = fit * t - 0.82215223f;
+  fit = fit * t + 1.48851587f;
+  fit = fit * t - 1.13520398f;
+  fit = fit * t + 0.27886807f;
+  fit = fit * t - 0.18628806f;
+  fit = fit * t + 0.09678418f;
+  fit = fit * t + 0.37409196f;
+  fit = fit * t + 1.00002368f;
+  fit = fit * t - 1.26551223f;
+  const float tail = 0.5f * t * exp(fit - z * z);
+  return {x > 0 ? 1 - tail : tail, 0.39894228f * exp(-0.5f * x * x)};
+}
+
+inline Gate gate_of(float x) {
+  if (UNIT == 0) return silu_gate(x);
+  return UNIT == 1 ? tanh_gate(x) : normal_gate(x);
+}
+
+// f(x). Far out to the left the share is 0, and x may be -inf.
+inline float value(float x) {
+  const float share = gate_of(x).share;
+  return share == 0 ? share : x * share;
+}
+
+// f'(x).
+inline float slope(float x) {
+  const Gate gate = gate_of(x);
+  return gate.share + (gate.slope == 0 ? 0 : x * gate.slope);
+}
+
+struct GluShape {
+  Shape shape;
+  Rows gate;
+  Rows up;
+  Rows y;
+};
+
+// A threadgroup for a part of a row; each thread has four elements, or up to four.
+template <typename T>
+kernel void glu(device const T* gate [[buffer(0)]],
+                device const T* up [[buffer(1)]],
+                device T* y [[buffer(2)]],
+                constant GluShape& at [[buffer(3)]],
+                uint2 place [[thread_position_in_grid]]) {
+  const uint first = 4 * place.x, row = place.y;
+  gate += row_start(at.gate, at.shape, row);
+  up += row_start(at.up, at.shape, row);
+  y += row_start(at.y, at.shape, row);
+  if (BY_FOURS) {
+    if (first >= at.shape.width) return;
+    const float4 x = load4(gate + first);
+    store4(y + first, float4(value(x.x), value(x.y), value(x.z), value(x.w)) * load4(up + first));
+  } else {
+    for (uint i = first; i < min(first + 4, at.shape.width); i++) {
+      y[i * at.y.step] = T(value(float(gate[i * at.gate.step])) * float(up[i * at.up.step]));
+    }
+  }
+}
+
+INSTANTIATE(glu)
+
+struct GluGradientShape {
+  Shape shape;
+  Rows gate;
+  Rows up;
+  Rows g;
+  Rows dgate;
+  Rows dup;
+};
+
+template <typename T>
+kernel void glu_gradient(device const T* gate [[buffer(0)]],
+                         device const T* up [[buffer(1)]],
+                         device const T* g [[buffer(2)]],
+                         device T* dgate [[buffer(3)]],
+                         device T* dup [[buffer(4)]],
+                         constant GluGradientShape& at [[buffer(5)]],
+                         uint2 place [[thread_position_in_grid]]) {
+  const uint first = 4 * place.x, row = place.y;
+  gate += row_start(at.gate, at.shape, row);
+  up += row_start(at.up, at.shape, row);
+  g += row_start(at.g, at.shape, row);
+  dgate += row_start(at.dgate, at.shape, row);
+  dup += row_start(at.dup, at.shape, row);
+  if (BY_FOURS) {
+    if (first >= at.shape.width) return;
+    const float4 x = load4(gate + first), back = load4(g + first);
+    store4(dgate + first, back * load4(up + first) * float4(slope(x.x), slope(x.y), slope(x.z), slope(x.w)));
+    store4(dup + first, back * float4(value(x.x), value(x.y), value(x.z), value(x.w)));
+  } else {
+    for (uint i = first; i < min(first + 4, at.shape.width); i++) {
+      const float x = float(gate[i * at.gate.step]), back = float(g[i * at.g.step]);
+      dgate[i * at.dgate.step] = T(back * float(up[i * at.up.step]) * slope(x));
+      dup[i * at.dup.step] = T(back * value(x));
+    }
+  }
+}
+
+INSTANTIATE(glu_gradient)

@@ -98,11 +98,11 @@ impl Stream<'_> {
     }
 
     /// [`rows`](Self::rows) for ops on elements: one long row if all views are row-major.
-    pub(crate) fn elements<const N: usize>(
+    pub(crate) fn elements<R, const N: usize>(
         &self,
         views: [View<'_>; N],
-        encode: impl FnOnce(Shape, [Rows; N], [View<'_>; N]) -> Result<()>,
-    ) -> Result<()> {
+        encode: impl FnOnce(Shape, [Rows; N], [View<'_>; N]) -> Result<R>,
+    ) -> Result<R> {
         if views.iter().any(|view| !view.layout.is_contiguous()) {
             return self.rows(views, views[0].last(), encode);
         }
@@ -119,12 +119,12 @@ impl Stream<'_> {
 
     /// Calls `encode` with the rows of all views along `axis`, and with the views. Views of one shape. If no strides
     /// express them together, those that are not row-major are copied; results are, and must be.
-    pub(crate) fn rows<const N: usize>(
+    pub(crate) fn rows<R, const N: usize>(
         &self,
         views: [View<'_>; N],
         axis: usize,
-        encode: impl FnOnce(Shape, [Rows; N], [View<'_>; N]) -> Result<()>,
-    ) -> Result<()> {
+        encode: impl FnOnce(Shape, [Rows; N], [View<'_>; N]) -> Result<R>,
+    ) -> Result<R> {
         if let Some((shape, rows)) = view::rows(views.map(|view| view.layout), axis) {
             return encode(shape, rows, views);
         }

@@ -12,7 +12,7 @@ use super::operand::{Float, Operand};
 use super::{check_rank, softmax};
 use crate::error::{Error, Result};
 
-const OP: &str = "cross_entropy";
+pub(crate) const OP: &str = "cross_entropy";
 
 /// What a row that does not count has for a target inside.
 const IGNORED: u32 = u32::MAX;

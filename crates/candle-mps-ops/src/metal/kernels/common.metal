@@ -115,3 +115,37 @@ inline float sum_of_column(float part, uint simdgroups, ushort simdgroup, ushort
   return sum;
 }
 
+// For softmax in one pass: the largest element so far and the sum of exp(element - largest).
+struct Sums {
+  float largest = -INFINITY;
+  float sum = 0;
+
+  void add(float value) {
+    float now = max(largest, value);
+    // While there is nothing but -inf the sum stays 0. A NaN is never the largest, and makes the sum NaN.
+    if (now != -INFINITY || isnan(value)) sum = sum * exp(largest - now) + exp(value - now);
+    largest = now;
+  }
+
+  void add4(float4 v) {
+    float now = max(largest, max(max(v.x, v.y), max(v.z, v.w)));
+    if (now != -INFINITY || any(isnan(v))) sum = sum * exp(largest - now) + sum4(exp(v - now));
+    largest = now;
+  }
+
+  // The sum as it were with another largest element. A thread that saw nothing, or -inf only, has the sum 0.
+  float relative_to(float other) const { return sum == 0 ? 0 : sum * exp(largest - other); }
+};
+
+// A thread's part of a row that begins at x.
+template <typename T>
+inline Sums sums_of_row(device const T* x, ulong step, uint width, bool by_fours, Team team) {
+  Sums sums;
+  if (by_fours) {
+    for (uint i = 4 * team.first; i < width; i += 4 * team.size) sums.add4(load4(x + i));
+  } else {
+    for (uint i = team.first; i < width; i += team.size) sums.add(float(x[i * step]));
+  }
+  return sums;
+}
+

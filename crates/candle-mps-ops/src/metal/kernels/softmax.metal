@@ -13,25 +13,6 @@ struct SoftmaxShape {
   Rows y;
 };
 
-// The largest element so far and the sum of exp(element - largest).
-struct Sums {
-  float largest = -INFINITY;
-  float sum = 0;
-
-  void add(float value) {
-    float now = max(largest, value);
-    // While there is nothing but -inf the sum stays 0. A NaN is never the largest, and makes the sum NaN.
-    if (now != -INFINITY || isnan(value)) sum = sum * exp(largest - now) + exp(value - now);
-    largest = now;
-  }
-
-  void add4(float4 v) {
-    float now = max(largest, max(max(v.x, v.y), max(v.z, v.w)));
-    if (now != -INFINITY || any(isnan(v))) sum = sum * exp(largest - now) + sum4(exp(v - now));
-    largest = now;
-  }
-};
-
 template <typename T>
 kernel void softmax(device const T* x [[buffer(0)]],
                     device T* y [[buffer(1)]],
@@ -44,16 +25,9 @@ kernel void softmax(device const T* x [[buffer(0)]],
   x += row_start(at.x, at.shape, team.row);
   y += row_start(at.y, at.shape, team.row);
 
-  Sums sums;
-  if (BY_FOURS) {
-    for (uint i = 4 * team.first; i < width; i += 4 * team.size) sums.add4(load4(x + i));
-  } else {
-    for (uint i = team.first; i < width; i += team.size) sums.add(float(x[i * at.x.step]));
-  }
+  const Sums sums = sums_of_row(x, at.x.step, width, BY_FOURS, team);
   const float largest = reduce<Max>(sums.largest, SIMDGROUPS, simdgroup, lane, shared);
-  // A thread that saw nothing, or -inf only, has the sum 0.
-  const float part = sums.sum == 0 ? 0 : sums.sum * exp(sums.largest - largest);
-  const float sum = reduce<Add>(part, SIMDGROUPS, simdgroup, lane, shared + 32);
+  const float sum = reduce<Add>(sums.relative_to(largest), SIMDGROUPS, simdgroup, lane, shared + 32);
 
   const float scale = LOG ? log(sum) : 1 / sum;
   if (BY_FOURS) {

@@ -18,6 +18,7 @@ mod debian;
 mod drop_in;
 mod error;
 mod fuzz;
+mod known;
 mod layout;
 mod macos;
 mod objc;

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::bindings;
+use crate::known;
 use crate::clang::Clang;
 use crate::counts::Counts;
 use crate::error::Error;
@@ -97,6 +98,7 @@ impl Shared {
     fn test(&self, layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
         heading("sim: the crates under test, on the simulator");
         self.cargo(layout, "test")
+            .envs(known::variables(layout)?)
             .args(["--no-fail-fast", "--features", "metal"])
             .args(layout.under_test())
             .args(["--"])

@@ -2,22 +2,20 @@
 
 mod support;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 use candle_mps_ops::ops::{self, AttentionOptions};
-use support::{Operands, Random, close, seeded, values};
+use support::{Operands, Random, close, device, finest, seeded, there, values};
 
 fn var(random: &mut Random, shape: &[usize]) -> Var {
-    Var::from_tensor(&random.tensor(shape, DType::F64)).unwrap()
+    let (dtype, _) = finest();
+    Var::from_tensor(&there(&random.tensor(shape, dtype), dtype)).unwrap()
 }
 
 /// The five fused functions of candle_nn that run on the CPU. `sdpa`, the sixth, runs on Metal only.
 #[test]
 fn candles_fused_ops_drop_gradients_and_ours_do_not() {
     let mut random = Random::new(7);
-    let mut tensor = |shape: &[usize]| {
-        let tensor = random.tensor(shape, DType::F32);
-        tensor.to_dtype(DType::F32).unwrap()
-    };
+    let mut tensor = |shape: &[usize]| there(&random.tensor(shape, DType::F32), DType::F32);
     let x = Var::from_tensor(&tensor(&[1, 2, 3, 4])).unwrap();
     let (w, b, cos, sin) = (tensor(&[4]), tensor(&[4]), tensor(&[3, 2]), tensor(&[3, 2]));
     type Run<'a> = Box<dyn Fn() -> candle_core::Result<Tensor> + 'a>;
@@ -111,7 +109,7 @@ fn frozen_arguments() {
                 match (frozen >> at & 1, gradients.get(argument)) {
                     (1, None) => {}
                     (0, Some(gradient)) => {
-                        close(&what, gradient, all.get(&vars[at]).unwrap(), 1e-13)
+                        close(&what, gradient, all.get(&vars[at]).unwrap(), finest().1)
                     }
                     (_, gradient) => panic!("{what}: {gradient:?}"),
                 }
@@ -125,13 +123,9 @@ fn frozen_arguments() {
 #[test]
 fn results_of_constants_are_constants() {
     let mut random = Random::new(3);
-    let w = random.tensor(&[5, 4], DType::F64);
-    let y = ops::linear(
-        &random.tensor(&[2, 4], DType::F64),
-        &(w * 2.).unwrap(),
-        None,
-    )
-    .unwrap();
+    let w = there(&random.tensor(&[5, 4], DType::F32), DType::F32);
+    let x = there(&random.tensor(&[2, 4], DType::F32), DType::F32);
+    let y = ops::linear(&x, &(w * 2.).unwrap(), None).unwrap();
     assert!(!y.track_op());
 }
 
@@ -158,7 +152,7 @@ fn a_tensor_used_twice() {
         let apart = with(a, b, c).backward().unwrap();
         let [a, b, c] = copies.each_ref().map(|copy| apart.get(copy).unwrap());
         let sum = ((a + b).unwrap() + c).unwrap();
-        close("x three times", once.get(&x).unwrap(), &sum, 1e-12);
+        close("x three times", once.get(&x).unwrap(), &sum, finest().1);
     });
 }
 
@@ -178,7 +172,7 @@ fn backward_twice() {
             },
         )
         .unwrap();
-        let targets = Tensor::new(&[[[0u32, 2, 4]]], &Device::Cpu).unwrap();
+        let targets = Tensor::new(&[[[0u32, 2, 4]]], &device()).unwrap();
         let loss = ops::cross_entropy(&logits, &targets).unwrap();
         let (first, second) = (loss.backward().unwrap(), loss.backward().unwrap());
         // And from another end of the same graph.
@@ -187,7 +181,12 @@ fn backward_twice() {
             let [first, second, doubled] =
                 [&first, &second, &doubled].map(|all| all.get(var).unwrap());
             assert_eq!(values(first), values(second));
-            close("twice the loss", doubled, &(first * 2.).unwrap(), 1e-13);
+            close(
+                "twice the loss",
+                doubled,
+                &(first * 2.).unwrap(),
+                finest().1,
+            );
         }
     });
 }
@@ -203,7 +202,7 @@ fn backward_from_several_threads() {
             for factor in 1..=4 {
                 let (y, vars, expected) = (&y, &vars, &expected);
                 scope.spawn(move || {
-                    for _ in 0..50 {
+                    for _ in 0..if device().is_metal() { 10 } else { 50 } {
                         let loss = (y.sum_all().unwrap() * f64::from(factor)).unwrap();
                         let gradients = loss.backward().unwrap();
                         for var in vars {
@@ -213,7 +212,7 @@ fn backward_from_several_threads() {
                                 "a thread's gradient",
                                 gradients.get(var).unwrap(),
                                 &expected,
-                                1e-13,
+                                finest().1,
                             );
                         }
                     }
@@ -228,27 +227,14 @@ fn backward_from_several_threads() {
 fn a_layer_learns() {
     seeded("a_layer_learns", |random| {
         let small = |random: &mut Random, shape: &[usize]| {
-            Var::from_tensor(
-                &(random
-                    .tensor(shape, DType::F32)
-                    .to_dtype(DType::F32)
-                    .unwrap()
-                    * 0.3)
-                    .unwrap(),
-            )
-            .unwrap()
+            let tensor = there(&random.tensor(shape, DType::F32), DType::F32);
+            Var::from_tensor(&(tensor * 0.3).unwrap()).unwrap()
         };
         let weights = [[8, 8], [8, 8], [8, 8], [16, 8], [16, 8], [8, 16], [5, 8]]
             .map(|shape| small(random, &shape));
-        let norm = Var::ones(8, DType::F32, &Device::Cpu).unwrap();
-        let x = random
-            .tensor(&[2, 6, 8], DType::F32)
-            .to_dtype(DType::F32)
-            .unwrap();
-        let cos = random
-            .tensor(&[6, 2], DType::F32)
-            .to_dtype(DType::F32)
-            .unwrap();
+        let norm = Var::ones(8, DType::F32, &device()).unwrap();
+        let x = there(&random.tensor(&[2, 6, 8], DType::F32), DType::F32);
+        let cos = there(&random.tensor(&[6, 2], DType::F32), DType::F32);
         let sin = (1. - cos.sqr().unwrap())
             .unwrap()
             .abs()
@@ -256,7 +242,7 @@ fn a_layer_learns() {
             .sqrt()
             .unwrap();
         let targets: Vec<u32> = (0..12).map(|_| random.below(5) as u32).collect();
-        let targets = Tensor::from_vec(targets, (2, 6), &Device::Cpu).unwrap();
+        let targets = Tensor::from_vec(targets, (2, 6), &device()).unwrap();
         let options = AttentionOptions {
             causal: true,
             ..Default::default()

@@ -4,7 +4,7 @@ mod support;
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_mps_ops::ops::{self, AttentionOptions};
-use support::{Operands, seeded, values};
+use support::{Operands, device, seeded, values};
 
 /// The ops on one set of arguments: x and y of [2, 2, 24, 32], a weight and a bias of 32 and a matrix.
 struct Arguments {
@@ -19,8 +19,9 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn to(&self, dtype: DType) -> Self {
-        let to = |tensor: &Tensor| tensor.to_dtype(dtype).unwrap();
+    fn to(&self, dtype: DType, device: &Device) -> Self {
+        let there = |tensor: &Tensor| tensor.to_device(device).unwrap();
+        let to = |tensor: &Tensor| there(&tensor.to_dtype(dtype).unwrap());
         Self {
             x: to(&self.x),
             y: to(&self.y),
@@ -29,7 +30,7 @@ impl Arguments {
             matrix: to(&self.matrix),
             cos: to(&self.cos),
             sin: to(&self.sin),
-            targets: self.targets.clone(),
+            targets: there(&self.targets),
         }
     }
 }
@@ -128,8 +129,9 @@ fn closer_to_f64_than_candle() {
                 let error = |run: Run| -> f64 {
                     let errors = all.iter().map(|exact| {
                         // The oracle is Candle's, on the same numbers in f64.
-                        let expected = values(&candle(&exact.to(DType::F64)).unwrap());
-                        let got = values(&run(&exact.to(dtype)).unwrap());
+                        let expected =
+                            values(&candle(&exact.to(DType::F64, &Device::Cpu)).unwrap());
+                        let got = values(&run(&exact.to(dtype, &device())).unwrap());
                         let count = got.len() as f64;
                         let errors = got
                             .iter()

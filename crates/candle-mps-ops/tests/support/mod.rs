@@ -110,6 +110,19 @@ impl View {
     }
 }
 
+/// A tensor of the CPU, of another type, where the ops under test compute.
+pub fn there(x: &Tensor, dtype: DType) -> Tensor {
+    x.to_dtype(dtype).unwrap().to_device(&device()).unwrap()
+}
+
+/// The most exact type there, and how far apart two ways to the same number may be in it.
+pub fn finest() -> (DType, f64) {
+    match device().is_metal() {
+        true => (DType::F32, 1e-5),
+        false => (DType::F64, 1e-12),
+    }
+}
+
 /// Set where the ops shall take their compositions: Candle then keeps the graph of a backward pass.
 pub const COMPOSED: &str = "CANDLE_GRAD_DO_NOT_DETACH";
 

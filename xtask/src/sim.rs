@@ -9,10 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::bindings;
-use crate::known;
 use crate::clang::Clang;
 use crate::counts::Counts;
 use crate::error::Error;
+use crate::known;
 use crate::layout::Layout;
 use crate::process::{Step, heading, search_path};
 use crate::test::tests;

@@ -43,16 +43,13 @@ inline Gate gate_of(float x) {
   return UNIT == 1 ? tanh_gate(x) : normal_gate(x);
 }
 
-// f(x). Far out to the left the share is 0, and x may be -inf.
-inline float value(float x) {
-  const float share = gate_of(x).share;
-  return share == 0 ? share : x * share;
-}
+// f(x).
+inline float value(float x) { return x * gate_of(x).share; }
 
 // f'(x).
 inline float slope(float x) {
   const Gate gate = gate_of(x);
-  return gate.share + (gate.slope == 0 ? 0 : x * gate.slope);
+  return gate.share + x * gate.slope;
 }
 
 struct GluShape {

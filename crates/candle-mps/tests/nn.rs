@@ -5,10 +5,27 @@ use candle_core::{D, DType, Device, Module, ModuleT, Result, Tensor, Var};
 use candle_mps::{check, nn};
 use candle_nn::{Optimizer, VarBuilder, VarMap};
 
+/// Where everything here computes: on Metal if that is built.
+#[cfg(feature = "metal")]
+fn device() -> Device {
+    static DEVICE: std::sync::OnceLock<Device> = std::sync::OnceLock::new();
+    let device = DEVICE.get_or_init(|| candle_mps::metal::device(0).expect("a GPU"));
+    device.clone()
+}
+
+/// Where everything here computes.
+#[cfg(not(feature = "metal"))]
+fn device() -> Device {
+    Device::Cpu
+}
+
 /// Asserts that two tensors are as near as rounding leaves them.
 fn close(what: &str, ours: &Tensor, theirs: &Tensor) {
     assert_eq!(ours.dims(), theirs.dims(), "{what}");
-    let flat = |x: &Tensor| x.flatten_all().unwrap().to_dtype(DType::F64).unwrap();
+    let flat = |x: &Tensor| {
+        let x = x.flatten_all().unwrap().to_device(&Device::Cpu).unwrap();
+        x.to_dtype(DType::F64).unwrap()
+    };
     let [ours, theirs] = [ours, theirs].map(|x| flat(x).to_vec1::<f64>().unwrap());
     for (at, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         let bound = 2e-5 * (1. + theirs.abs());
@@ -20,7 +37,7 @@ fn close(what: &str, ours: &Tensor, theirs: &Tensor) {
 }
 
 fn random(dims: &[usize]) -> Tensor {
-    Tensor::randn(0f32, 1., dims, &Device::Cpu).unwrap()
+    Tensor::randn(0f32, 1., dims, &device()).unwrap()
 }
 
 fn names(varmap: &VarMap) -> Vec<String> {
@@ -38,7 +55,7 @@ fn both<A: Module, B: Module>(
 ) {
     let build = |first: bool| {
         let varmap = VarMap::new();
-        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+        let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
         let (ours, theirs) = if first {
             let ours = ours(vb.clone()).unwrap();
             (ours, theirs(vb).unwrap())
@@ -123,7 +140,7 @@ fn layers_are_candle_nns() {
 fn older_names_of_a_norm_are_found() {
     let tensors = [("gamma", random(&[4])), ("beta", random(&[4]))];
     let tensors = tensors.map(|(name, tensor)| (name.to_owned(), tensor));
-    let vb = VarBuilder::from_tensors(tensors.into(), DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_tensors(tensors.into(), DType::F32, &device());
     let x = random(&[3, 4]);
     let ours = nn::layer_norm(4, 1e-5, vb.clone()).unwrap();
     let theirs = candle_nn::layer_norm(4, 1e-5, vb).unwrap();
@@ -186,10 +203,7 @@ fn functions_are_candle_nns() -> Result<()> {
         &nn::rotary_emb::rope_thd(&heads, &cos, &sin)?,
         &candle_nn::rotary_emb::rope_thd(&heads, &cos, &sin)?,
     );
-    let (logits, targets) = (
-        random(&[4, 9]),
-        Tensor::new(&[0u32, 8, 3, 3], &Device::Cpu)?,
-    );
+    let (logits, targets) = (random(&[4, 9]), Tensor::new(&[0u32, 8, 3, 3], &device())?);
     close(
         "cross_entropy",
         &nn::loss::cross_entropy(&logits, &targets)?,
@@ -234,7 +248,7 @@ fn adamw_takes_candle_nns_steps() -> Result<()> {
     for step in 0..5 {
         let factors = start.each_ref().map(|x| random(x.dims()));
         let grads = |vars: &[Var]| {
-            let mut loss = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+            let mut loss = Tensor::zeros((), DType::F32, &device())?;
             // The last variable is left out of every second step.
             let used = if step % 2 == 0 { 3 } else { 2 };
             for (var, factor) in vars.iter().zip(&factors).take(used) {
@@ -263,7 +277,7 @@ fn lora(config: &nn::LoraConfig) -> (VarMap, nn::Linear, nn::LoraLinear) {
         Some(random(&[6])),
     );
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let layer = nn::LoraLinear::new(base.clone(), config, vb.pp("q_proj")).unwrap();
     (varmap, base, layer)
 }
@@ -379,7 +393,7 @@ fn dropout_hides_from_the_part_only_and_only_in_training() -> Result<()> {
 fn what_a_lora_layer_refuses() {
     let base = || nn::Linear::new(random(&[6, 4]), None);
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let new = |config: nn::LoraConfig| {
         let layer = nn::LoraLinear::new(base(), &config, vb.clone());
         layer.unwrap_err().to_string()
@@ -399,7 +413,7 @@ fn what_a_lora_layer_refuses() {
 #[test]
 fn missing_gradients_are_named_with_the_likely_op() -> Result<()> {
     let varmap = VarMap::new();
-    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &Device::Cpu);
+    let vb = VarBuilder::from_varmap(&varmap, DType::F32, &device());
     let proj = nn::linear_no_bias(4, 4, vb.pp("layers.0.q_proj"))?;
     let norm = candle_nn::rms_norm(4, 1e-5, vb.pp("norm"))?;
     let head = nn::linear_no_bias(4, 2, vb.pp("head"))?;

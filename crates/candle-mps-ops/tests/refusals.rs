@@ -1,13 +1,21 @@
 //! Bad input is an error that names the op, the operand, what it got, and the remedy; empty tensors
 //! are no bad input.
 
+mod support;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_mps_ops::ops::{self, AttentionOptions};
 use candle_mps_ops::{Error, Result};
 
 const CPU: Device = Device::Cpu;
 
+/// On Metal if that is built.
 fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(shape, DType::F32, &support::device()).unwrap()
+}
+
+/// Where targets are checked, and where Candle has tensors without elements.
+fn zeros_on_cpu(shape: &[usize]) -> Tensor {
     Tensor::zeros(shape, DType::F32, &CPU).unwrap()
 }
 
@@ -25,10 +33,7 @@ fn refused(result: Result<Tensor>, parts: &[&str]) {
 
 #[test]
 fn types() {
-    let (x, int) = (
-        zeros(&[2, 3]),
-        Tensor::zeros((2, 3), DType::U32, &CPU).unwrap(),
-    );
+    let (x, int) = (zeros(&[2, 3]), zeros(&[2, 3]).to_dtype(DType::U32).unwrap());
     let half = x.to_dtype(DType::BF16).unwrap();
     let row = zeros(&[3]);
     let remedy = "convert it with Tensor::to_dtype";
@@ -63,7 +68,7 @@ fn types() {
         &["targets is F32", "u8, u32 or i64", "to_dtype"],
     );
     let four = zeros(&[1, 1, 2, 2]);
-    let mask = Tensor::zeros((2, 2), DType::U8, &CPU).unwrap();
+    let mask = zeros(&[2, 2]).to_dtype(DType::U8).unwrap();
     refused(
         ops::attention(
             &four,
@@ -256,11 +261,14 @@ fn attention_that_does_not_go_together() {
 
 #[test]
 fn numbers_out_of_range() {
-    let x = zeros(&[2, 3]);
+    let x = zeros_on_cpu(&[2, 3]);
     for eps in [-1., f64::NAN] {
-        refused(ops::rms_norm(&x, &zeros(&[3]), eps), &["rms_norm", "eps"]);
         refused(
-            ops::layer_norm(&x, &zeros(&[3]), None, eps),
+            ops::rms_norm(&x, &zeros_on_cpu(&[3]), eps),
+            &["rms_norm", "eps"],
+        );
+        refused(
+            ops::layer_norm(&x, &zeros_on_cpu(&[3]), None, eps),
             &["layer_norm", "eps"],
         );
     }
@@ -437,8 +445,35 @@ fn nothing_in_nothing_out() {
         }
     }
     let loss = ops::cross_entropy(
-        &zeros(&[0, 3]),
+        &zeros_on_cpu(&[0, 3]),
         &Tensor::zeros(0, DType::U32, &CPU).unwrap(),
     );
     assert_eq!(loss.unwrap().to_scalar::<f32>().unwrap(), 0.);
+}
+
+/// Tensors of two devices are refused by every op, whichever comes first.
+#[cfg(feature = "metal")]
+#[test]
+fn tensors_of_two_devices() {
+    let options = AttentionOptions::default();
+    let (there, here): (fn(&[usize]) -> _, fn(&[usize]) -> _) = (zeros, zeros_on_cpu);
+    for (a, b) in [(there, here), (here, there)] {
+        let four = [1, 1, 2, 2];
+        for result in [
+            ops::rms_norm(&a(&[2, 3]), &b(&[3]), 0.),
+            ops::layer_norm(&a(&[2, 3]), &a(&[3]), Some(&b(&[3])), 0.),
+            ops::rope(&a(&four), &b(&[2, 1]), &a(&[2, 1])),
+            ops::attention(&a(&four), &a(&four), &b(&four), None, &options),
+            ops::attention(&a(&four), &a(&four), &a(&four), Some(&b(&[2, 2])), &options),
+            ops::matmul(&a(&[2, 3]), &b(&[3, 2])),
+            ops::linear(&a(&[2, 3]), &a(&[4, 3]), Some(&b(&[4]))),
+            ops::lora_delta(&a(&[2, 3]), &b(&[3, 1]), &a(&[1, 4]), 1.),
+            ops::lora(&a(&[2, 3]), &b(&[4, 3]), None, &a(&[3, 1]), &a(&[1, 4]), 1.),
+            ops::swiglu(&a(&[2, 3]), &b(&[2, 3])),
+            ops::geglu(&a(&[2, 3]), &b(&[2, 3])),
+            ops::cross_entropy(&a(&[2, 3]), &b(&[2]).to_dtype(DType::U32).unwrap()),
+        ] {
+            refused(result, &["different devices", "Tensor::to_device"]);
+        }
+    }
 }

@@ -251,10 +251,10 @@ fn metal_in_a_build_without_it_is_refused_with_the_remedy() {
 
 #[test]
 #[cfg(feature = "metal")]
-fn mps_is_right_and_what_is_not_there_has_no_figures() {
+fn all_ops_are_right_on_metal() {
     let folder = folder("metal");
     let out = folder.to_str().unwrap();
-    let output = verify(&["--device", "metal", "--seeds", "12", "--out", out]);
+    let output = verify(&["--device", "metal", "--seeds", "4", "--out", out]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let path = folder.join("verify-metal.json");
     assert!(
@@ -281,12 +281,15 @@ fn mps_is_right_and_what_is_not_there_has_no_figures() {
     }
     for op in OPS {
         for dtype in ["f32", "f16", "bf16"] {
-            let row = row(&results, op, dtype, "forward");
-            assert_eq!(row["outcome"]["is"], "not_built", "{row}");
-            assert_eq!(row["error"], Value::Null, "{row}");
-            assert_eq!(row["cases"], 0, "{row}");
+            for pass in ["forward", "backward"] {
+                within_bounds(row(&results, op, dtype, pass));
+            }
         }
     }
+    // A composition of Candle's ops: nothing of ours to verify.
+    let adamw = row(&results, "AdamW", "f32", "step");
+    assert_eq!(adamw["outcome"]["is"], "not_built", "{adamw}");
+    assert_eq!(adamw["error"], Value::Null, "{adamw}");
     let conformance = &results["conformance"];
     assert_eq!(conformance["broken"], serde_json::json!([]));
     assert!(conformance["kept"].as_u64().unwrap() > 20, "{conformance}");

@@ -48,10 +48,10 @@ fn rows_of_several_simdgroups() {
                 random.tensor(&[width], DType::F32),
             );
             let what = |op: &str| format!("{op}, {width} wide");
-            as_on_the_cpu(&what("softmax"), &[x.clone()], |x| {
+            as_on_the_cpu(&what("softmax"), std::slice::from_ref(&x), |x| {
                 Ok(ops::softmax_last_dim(&x[0])?)
             });
-            as_on_the_cpu(&what("log_softmax"), &[x.clone()], |x| {
+            as_on_the_cpu(&what("log_softmax"), std::slice::from_ref(&x), |x| {
                 Ok(ops::log_softmax(&x[0], D::Minus1)?)
             });
             as_on_the_cpu(&what("rms_norm"), &[x.clone(), w.clone()], |x| {
@@ -107,9 +107,11 @@ fn views_that_take_a_copy() {
         let x = random.tensor(&[2, 3, 2, 3, 2, 4], DType::F32);
         let y = random.tensor(&[2, 3, 2, 3, 2, 4], DType::F32);
         for dim in 0..6 {
-            as_on_the_cpu(&format!("softmax over {dim}"), &[x.clone()], |x| {
-                Ok(ops::softmax(&scattered(&x[0])?, dim)?)
-            });
+            as_on_the_cpu(
+                &format!("softmax over {dim}"),
+                std::slice::from_ref(&x),
+                |x| Ok(ops::softmax(&scattered(&x[0])?, dim)?),
+            );
         }
         as_on_the_cpu("swiglu", &[x, y], |x| {
             Ok(ops::swiglu(&scattered(&x[0])?, &scattered(&x[1])?)?)

@@ -1,6 +1,6 @@
-//! One case of an op in one type, on the CPU: drawn, computed by us, and compared with what is exact.
+//! One case of an op in one type, on one device: drawn, computed by us, and compared with what is exact.
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::cases::Case;
 use super::compare::{bound, place, values, worst};
@@ -29,7 +29,7 @@ impl Passed {
 }
 
 /// Forward and backward.
-pub fn check(case: &Case, dtype: DType, random: &mut Random) -> [Passed; 2] {
+pub fn check(case: &Case, dtype: DType, device: &Device, random: &mut Random) -> [Passed; 2] {
     let whole = match answer(|| Whole::draw(case, dtype, random)) {
         Ok(whole) => whole,
         Err(why) => {
@@ -37,7 +37,7 @@ pub fn check(case: &Case, dtype: DType, random: &mut Random) -> [Passed; 2] {
             return [why.clone(), why];
         }
     };
-    let computed = match answer(|| whole.compute(case, dtype)) {
+    let computed = match answer(|| whole.compute(case, dtype, device)) {
         Ok(computed) => computed,
         Err(why) => return [Passed::Failed(why.clone()), Passed::Failed(why)],
     };
@@ -91,11 +91,11 @@ impl Whole {
         })
     }
 
-    fn compute(&self, case: &Case, dtype: DType) -> Result<Computed> {
+    fn compute(&self, case: &Case, dtype: DType, device: &Device) -> Result<Computed> {
         let mut vars = Vec::new();
         let mut arguments = Vec::new();
         for operand in &self.operands {
-            let base = operand.base.to_dtype(dtype)?;
+            let base = operand.base.to_dtype(dtype)?.to_device(device)?;
             let var = operand
                 .trained
                 .then(|| Var::from_tensor(&base))
@@ -109,6 +109,7 @@ impl Whole {
 
     fn backward(&self, case: &Case, dtype: DType, computed: &Computed) -> Result<Passed> {
         let weights = self.weights.to_dtype(dtype)?;
+        let weights = weights.to_device(computed.result.device())?;
         let loss = (self.tail.of(&computed.result)? * weights)?;
         let gradients = loss.sum_all()?.backward()?;
         let trained = case.operands.iter().zip(&computed.vars);
@@ -185,7 +186,7 @@ mod tests {
             oracle: Box::new(|x| &x[0] * 2.),
             scale: Scale::Largest,
         };
-        check(&case, DType::F32, &mut Random::of(1, &[]))
+        check(&case, DType::F32, &Device::Cpu, &mut Random::of(1, &[]))
     }
 
     /// A wrong addend for one element, which has no gradient.

@@ -1,5 +1,5 @@
-//! `verify --device metal`: the ops of MPS, and what Metal and MPS promise. The fused ops have no kernels
-//! of their own there yet; their rows say so, and have no figures.
+//! `verify --device metal`: every op, by the route that the table chooses, the ops of MPS, and what Metal and MPS
+//! promise. AdamW has no kernel of ours there; its rows say so, and have no figures.
 
 use candle_core::{DType, Device};
 
@@ -7,7 +7,7 @@ use super::mps::{self, MpsOp};
 use super::progress::Progress;
 use super::random::Random;
 use super::tally::{Tally, Told};
-use super::{Arguments, Error, check_names, compare, conformance, names, panics};
+use super::{Arguments, Error, cases, check_names, compare, conformance, names, panics};
 use crate::results::Pass;
 use crate::results::verify::{Row, Verify};
 
@@ -16,15 +16,17 @@ const PASSES: [Pass; 2] = [Pass::Forward, Pass::Backward];
 /// What Metal computes with; f64 is not among it.
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
-const NOT_BUILT: &str = "no Metal kernel of ours yet, a composition of Candle's ops";
+const NOT_BUILT: &str = "no Metal kernel of ours, a composition of Candle's ops";
 
 pub fn on_metal(arguments: &Arguments) -> Result<Verify, Error> {
     check_names(arguments, mps::OPS.iter().map(|op| op.name).chain(names()))?;
     let device = candle_mps::metal::device(0).map_err(|source| Error::NoDevice { source })?;
     let wanted = || mps::OPS.iter().filter(|op| arguments.wants(op.name));
+    let fused = || cases::OPS.iter().filter(|op| arguments.wants(op.name));
     let whole = arguments.ops.is_empty();
     let promises = if whole { conformance::count() } else { 0 };
-    let progress = Progress::new(wanted().count() * mps::DTYPES.len() + promises);
+    let count = wanted().count() * mps::DTYPES.len() + fused().count() * DTYPES.len();
+    let progress = Progress::new(count + promises);
     let (mut rows, conformance) = panics::kept(|| {
         let mut rows = Vec::new();
         for op in wanted() {
@@ -33,20 +35,20 @@ pub fn on_metal(arguments: &Arguments) -> Result<Verify, Error> {
                 progress.step(op.name);
             }
         }
+        for op in fused() {
+            for dtype in DTYPES {
+                rows.extend(super::rows_of(op, dtype, &device, arguments));
+                progress.step(op.name);
+            }
+        }
         let conformance = whole.then(|| conformance::ask(|name| progress.step(name)));
         (rows, conformance)
     });
-    for op in names().filter(|op| arguments.wants(op)) {
-        for dtype in DTYPES {
-            let passes = if op == super::adamw::NAME {
-                &[Pass::Step][..]
-            } else {
-                &PASSES
-            };
-            rows.extend(passes.iter().map(|&pass| {
-                Tally::new(op, dtype, pass, compare::bound(dtype, pass)).not_built(NOT_BUILT)
-            }));
-        }
+    let adamw = super::adamw::NAME;
+    if arguments.wants(adamw) {
+        let bound = |dtype| compare::bound(dtype, Pass::Step);
+        let row = |dtype| Tally::new(adamw, dtype, Pass::Step, bound(dtype)).not_built(NOT_BUILT);
+        rows.extend(DTYPES.map(row));
     }
     let mut results = arguments.results(rows);
     results.ok &= conformance.as_ref().is_none_or(|it| it.broken.is_empty());

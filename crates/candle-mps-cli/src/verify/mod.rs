@@ -27,7 +27,7 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use candle_mps_cpu::threads;
 use clap::ValueEnum;
 
@@ -197,7 +197,7 @@ fn on_cpu(arguments: &Arguments) -> Result<Verify, Error> {
         let mut rows = Vec::new();
         for op in cases::OPS.iter().filter(|op| arguments.wants(op.name)) {
             for dtype in DTYPES {
-                rows.extend(rows_of(op, dtype, arguments));
+                rows.extend(rows_of(op, dtype, &Device::Cpu, arguments));
                 progress.step(op.name);
             }
         }
@@ -218,7 +218,7 @@ fn on_cpu(arguments: &Arguments) -> Result<Verify, Error> {
 }
 
 /// Forward and backward.
-fn rows_of(op: &Op, dtype: DType, arguments: &Arguments) -> [Row; 2] {
+fn rows_of(op: &Op, dtype: DType, device: &Device, arguments: &Arguments) -> [Row; 2] {
     let mut tallies = [Pass::Forward, Pass::Backward]
         .map(|pass| Tally::new(op.name, dtype, pass, compare::bound(dtype, pass)));
     for seed in arguments.rounds() {
@@ -230,9 +230,9 @@ fn rows_of(op: &Op, dtype: DType, arguments: &Arguments) -> [Row; 2] {
             // Sizes are too small for more than one thread by themselves.
             let passed = match random.below(3) {
                 0 => threads::with_count(random.between(2, 4), || {
-                    check::check(&case, dtype, &mut random)
+                    check::check(&case, dtype, device, &mut random)
                 }),
-                _ => check::check(&case, dtype, &mut random),
+                _ => check::check(&case, dtype, device, &mut random),
             };
             for (tally, passed) in tallies.iter_mut().zip(passed) {
                 tally.add(passed, &told);

@@ -56,9 +56,9 @@ fn case(random: &mut Random, dtype: DType, with: Option<Ignored>) -> Case {
         .zip(&counts)
         .map(|(class, counts)| if *counts { *class } else { IGNORED })
         .collect();
-    let cpu = |values: &[i64]| Tensor::new(values, &Device::Cpu);
     let ours = move |x: &[Tensor]| -> Result<Tensor> {
-        let targets = cpu(&marked)?.to_dtype(dtype)?;
+        let targets = Tensor::new(&marked[..], &Device::Cpu)?.to_dtype(dtype)?;
+        let targets = targets.to_device(x[0].device())?;
         Ok(match with {
             None => ops::cross_entropy(&x[0], &targets)?,
             Some(Ignored::Nowhere) => ops::cross_entropy_with(&x[0], &targets, None)?,

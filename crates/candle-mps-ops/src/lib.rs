@@ -15,8 +15,9 @@
 //!
 //! Each is differentiable in every float argument. Candle's own fused ops are not: they drop
 //! gradients, and say nothing. On the CPU these run kernels of `candle-mps-cpu`, forward and backward,
-//! on whatever strides a tensor has. On Metal and CUDA they are compositions of Candle's ops until
-//! there are kernels, so that gradients are right there, too.
+//! on whatever strides a tensor has. On Metal they run kernels of this crate on Candle's own encoder,
+//! without a wait; a table says which op takes which route, and `CANDLE_MPS_ROUTE` overrules it. On CUDA
+//! they are compositions of Candle's ops, so that gradients are right there, too.
 //!
 //! | op of MPS | forward | backward |
 //! |---|---|---|

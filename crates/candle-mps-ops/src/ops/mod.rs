@@ -1,8 +1,9 @@
 //! The ops, one per file, and the checks that they share.
 //!
 //! Each op is a function that checks everything before it computes. On the CPU the fused ops call
-//! kernels that read every layout as it is, forward and backward; on other devices they are
-//! compositions of Candle's ops. How they get into Candle's graph is in `fused.rs`. The ops that end in
+//! kernels that read every layout as it is, forward and backward; on Metal they encode kernels of their
+//! own; on other devices they are compositions of Candle's ops. How they get into Candle's graph is in
+//! `fused.rs`. The ops that end in
 //! `_mps` run on Metal only; their structs are public for those who build ops of their own.
 
 mod adamw;

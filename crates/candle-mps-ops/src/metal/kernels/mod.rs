@@ -1,5 +1,6 @@
 //! The ops' kernels, two files for each op: `softmax.metal` and, in `softmax.rs`, how it is called.
 
+mod attention;
 mod softmax;
 
 use super::stream::Grid;
@@ -33,7 +34,6 @@ macro_rules! not_yet {
 
 not_yet!(
     [const FULL: bool] ops::lora::Lora<FULL>,
-    [] ops::attention::Attention,
     [] ops::cross_entropy::CrossEntropy,
     [] ops::geglu::GeGlu,
     [] ops::layer_norm::LayerNorm,

@@ -1,10 +1,10 @@
-//! How the kernels of `attention.metal` are called: one dispatch forward, three backward.
+//! How the kernels of `attention.metal` and `attention_backward.metal` are called: one dispatch forward, two backward.
 
 use candle_core::{DType, Layout, Tensor};
 
 use super::LANES;
 use crate::error::Result;
-use crate::metal::library::{Kernel, Source, source};
+use crate::metal::library::{Kernel, Source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{self, Absent, Read, Write};
 use crate::metal::stream::Grid;
@@ -12,7 +12,30 @@ use crate::metal::view::{Owned, View};
 use crate::ops::attention::Attention;
 use crate::ops::fused::Kept;
 
-static SOURCE: Source = source!("attention", flags: 6, numbers: 3);
+static FORWARD: Source = Source {
+    name: "attention",
+    text: concat!(
+        include_str!("common.metal"),
+        include_str!("attention_blocks.metal"),
+        include_str!("attention.metal")
+    ),
+    flags: 6,
+    numbers: 3,
+};
+
+static BACKWARD: Source = Source {
+    name: "attention_backward",
+    text: concat!(
+        include_str!("common.metal"),
+        include_str!("attention_blocks.metal"),
+        include_str!("attention_backward.metal")
+    ),
+    flags: 6,
+    numbers: 3,
+};
+
+/// So many queries have a kernel of their own: with more, the one in blocks fills a good part of its matrices.
+const FEW: usize = 4;
 
 /// The widest head, in features, of which threadgroup memory and registers hold blocks.
 const WIDEST: usize = 128;
@@ -94,8 +117,19 @@ impl Blocks {
     /// 32 KB.
     const MEMORY: usize = 8192;
 
-    /// For so many rows. A simdgroup needs `own` numbers for them and `square` for each row of a block, which is
-    /// `staged` numbers.
+    /// For so many rows of q, whose heads and those of v have these features.
+    fn forward(rows: usize, size: usize, width: usize) -> Self {
+        // Rows of q, which y replaces, and 8x8 factors; scores; rows of k and v.
+        Self::fit(rows, 8 * (size.max(width) + 8), 8, size + width)
+    }
+
+    /// For so many rows of q, or of k and v.
+    fn backward(rows: usize, size: usize, width: usize) -> Self {
+        // Two rows and two numbers, here and in the block; weights and slopes.
+        Self::fit(rows, 8 * (size + width + 2), 16, size + width + 2)
+    }
+
+    /// A simdgroup needs `own` numbers for its rows, and `square` for each row of a block, which is `staged` numbers.
     fn fit(rows: usize, own: usize, square: usize, staged: usize) -> Self {
         let all = Self::CHOICES.map(|(simdgroups, block)| {
             let simdgroups = rows.div_ceil(8).min(simdgroups);
@@ -107,6 +141,11 @@ impl Blocks {
         });
         let fits = |blocks: &&Self| blocks.memory <= Self::MEMORY;
         *all.iter().find(fits).unwrap_or(&all[all.len() - 1])
+    }
+
+    /// Threadgroup memory.
+    fn bytes(&self) -> usize {
+        self.memory * size_of::<f32>()
     }
 }
 
@@ -169,23 +208,23 @@ impl<'a> Problem<'a> {
         })
     }
 
-    /// A kernel; `last` is the function constant that not all of them have.
+    /// A kernel that reads these by blocks.
     fn kernel(
         &self,
-        function: &'static str,
-        read: &[View<'_>],
-        last: [bool; 2],
+        kernel: Kernel,
+        [keep, of_keys]: [bool; 2],
         block: usize,
+        read: &[View<'_>],
     ) -> Kernel {
         let options = &self.op.options;
-        Kernel::new(&SOURCE, function, self.q.dtype())
+        kernel
             .flags(&[
                 options.causal,
                 options.soft_cap.is_some(),
                 self.mask.is_some(),
                 read.iter().all(|view| by_fours(view.layout)),
-                last[0],
-                last[1],
+                keep,
+                of_keys,
             ])
             .numbers(&[self.size as u16, self.width as u16, block as u16])
     }
@@ -195,10 +234,11 @@ impl<'a> Problem<'a> {
     }
 
     /// For so many rows of each head of k and v.
-    fn grid(&self, rows: usize, simdgroups: usize) -> Grid {
+    fn grid(&self, rows: usize, blocks: &Blocks) -> Grid {
+        let groups = rows.div_ceil(8 * blocks.simdgroups);
         Grid {
-            groups: [rows.div_ceil(8 * simdgroups), self.kv_heads, self.batch],
-            threads: simdgroups * LANES,
+            groups: [groups, self.kv_heads, self.batch],
+            threads: blocks.simdgroups * LANES,
         }
     }
 
@@ -235,26 +275,36 @@ impl MetalOp for Attention {
             k,
             v,
             rows,
-            size,
-            width,
+            keys,
             ..
         } = problem;
         let lse = keep.then(|| problem.numbers(stream)).transpose()?;
-        let blocks = Blocks::fit(rows, 8 * (size.max(width) + 8), 8, size + width);
-        stream.dispatch_with(
-            &problem.kernel("attention", &[q, k, v], [keep, false], blocks.block),
-            &[
-                Read(q.storage),
-                Read(k.storage),
-                Read(v.storage),
-                problem.mask(),
-                Write(out.storage),
-                lse.as_ref().map_or(Absent, |lse| Write(&lse.storage)),
-            ],
-            &problem.parameters,
-            blocks.memory * size_of::<f32>(),
-            problem.grid(rows, blocks.simdgroups),
-        )?;
+        let arguments = [
+            Read(q.storage),
+            Read(k.storage),
+            Read(v.storage),
+            problem.mask(),
+            Write(out.storage),
+            lse.as_ref().map_or(Absent, |lse| Write(&lse.storage)),
+        ];
+        let parameters = &problem.parameters;
+        if problem.parameters.queries as usize <= FEW {
+            let kernel = Kernel::new(&FORWARD, "attention_few", q.dtype());
+            let kernel = problem.kernel(kernel, [keep, false], 0, &[]);
+            // The kernel has room for 16; each gets eight keys or more.
+            let simdgroups = keys.div_ceil(8).min(16);
+            let grid = Grid {
+                groups: [rows, problem.kv_heads, problem.batch],
+                threads: simdgroups * LANES,
+            };
+            stream.dispatch(&kernel, &arguments, parameters, grid)?;
+        } else {
+            let blocks = Blocks::forward(rows, problem.size, problem.width);
+            let kernel = Kernel::new(&FORWARD, "attention", q.dtype());
+            let kernel = problem.kernel(kernel, [keep, false], blocks.block, &[q, k, v]);
+            let (memory, grid) = (blocks.bytes(), problem.grid(rows, &blocks));
+            stream.dispatch_with(&kernel, &arguments, parameters, memory, grid)?;
+        }
         Ok(lse.map(|lse| Box::new(lse) as Kept))
     }
 
@@ -267,8 +317,6 @@ impl MetalOp for Attention {
             v,
             rows,
             keys,
-            size,
-            width,
             ..
         } = problem;
         let lse: &Owned = pass.kept("attention")?;
@@ -281,42 +329,32 @@ impl MetalOp for Attention {
             dk: Place::of(&dk.layout),
             dv: Place::of(&dv.layout),
         };
-        stream.dispatch(
-            &problem.kernel("attention_delta", &[y, g], [false; 2], 0),
-            &[Read(y.storage), Read(g.storage), Write(&delta.storage)],
-            &parameters,
-            problem.grid(rows, 4),
-        )?;
-        let encode = |of_keys: bool, rows: usize, first: &Owned, second: Argument<'_>| {
-            let blocks = Blocks::fit(rows, 8 * (size + width + 2), 16, size + width + 2);
-            stream.dispatch_with(
-                &problem.kernel(
-                    "attention_gradient",
-                    &[q, k, v, g],
-                    [false, of_keys],
-                    blocks.block,
-                ),
-                &[
-                    Read(q.storage),
-                    Read(k.storage),
-                    Read(v.storage),
-                    problem.mask(),
-                    Read(g.storage),
-                    Read(&lse.storage),
-                    Read(&delta.storage),
-                    Write(&first.storage),
-                    second,
-                ],
-                &parameters,
-                blocks.memory * size_of::<f32>(),
-                problem.grid(rows, blocks.simdgroups),
-            )
+        let encode = |rows, of_keys, results: [Argument<'_>; 4]| {
+            let [y, delta, first, second] = results;
+            let blocks = Blocks::backward(rows, problem.size, problem.width);
+            let kernel = Kernel::new(&BACKWARD, "attention_gradient", q.dtype());
+            let kernel = problem.kernel(kernel, [false, of_keys], blocks.block, &[q, k, v, g]);
+            let arguments = [
+                Read(q.storage),
+                Read(k.storage),
+                Read(v.storage),
+                problem.mask(),
+                Read(g.storage),
+                y,
+                Read(&lse.storage),
+                delta,
+                first,
+                second,
+            ];
+            let (memory, grid) = (blocks.bytes(), problem.grid(rows, &blocks));
+            stream.dispatch_with(&kernel, &arguments, &parameters, memory, grid)
         };
-        if pass.wants(0) {
-            encode(false, rows, &dq, Absent)?;
-        }
+        // The second needs what the first leaves in delta.
+        let (y, dq_there) = (Read(y.storage), Write(&dq.storage));
+        encode(rows, false, [y, Write(&delta.storage), dq_there, Absent])?;
         if pass.wants(1) || pass.wants(2) {
-            encode(true, keys, &dk, Write(&dv.storage))?;
+            let (dk, dv) = (Write(&dk.storage), Write(&dv.storage));
+            encode(keys, true, [Absent, Read(&delta.storage), dk, dv])?;
         }
         Ok(vec![Some(dq), Some(dk), Some(dv)])
     }
@@ -330,8 +368,8 @@ mod tests {
     fn every_head_fits() {
         for size in (8..=WIDEST).step_by(8) {
             for width in (8..=WIDEST).step_by(8) {
-                let forward = Blocks::fit(1000, 8 * (size.max(width) + 8), 8, size + width);
-                let backward = Blocks::fit(1000, 8 * (size + width + 2), 16, size + width + 2);
+                let forward = Blocks::forward(1000, size, width);
+                let backward = Blocks::backward(1000, size, width);
                 for blocks in [forward, backward] {
                     assert!(
                         blocks.memory <= Blocks::MEMORY,
@@ -340,6 +378,12 @@ mod tests {
                 }
             }
         }
-        assert_eq!(Blocks::fit(3, 0, 0, 0).simdgroups, 1);
+        assert_eq!(Blocks::forward(3, 8, 8).simdgroups, 1);
+        // As the kernels' comments say.
+        let choice = |blocks: Blocks| (blocks.simdgroups, blocks.block);
+        assert_eq!(choice(Blocks::forward(1000, 64, 64)), (4, 32));
+        assert_eq!(choice(Blocks::forward(1000, 128, 128)), (4, 8));
+        assert_eq!(choice(Blocks::backward(1000, 64, 64)), (4, 16));
+        assert_eq!(choice(Blocks::backward(1000, 128, 128)), (2, 8));
     }
 }

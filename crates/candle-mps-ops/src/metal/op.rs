@@ -94,19 +94,7 @@ impl Stream<'_> {
         parameters: &P,
         grid: Grid,
     ) -> Result<()> {
-        self.dispatch_with(kernel, arguments, parameters, 0, grid)
-    }
-
-    /// Encodes a dispatch whose threadgroups get so many bytes of `memory` each, in multiples of 16.
-    pub(crate) fn dispatch_with<P: Copy>(
-        &self,
-        kernel: &Kernel,
-        arguments: &[Argument<'_>],
-        parameters: &P,
-        memory: usize,
-        grid: Grid,
-    ) -> Result<()> {
-        stream::dispatch(self.device, kernel, arguments, parameters, memory, grid)
+        stream::dispatch(self.device, kernel, arguments, parameters, grid)
     }
 
     /// Calls `encode` with the rows of all views along `axis`, and with the views. Views of one shape; all but the

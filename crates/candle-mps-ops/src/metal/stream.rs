@@ -53,13 +53,12 @@ impl Grid {
 }
 
 /// The inline route: encodes a dispatch of `kernel` on Candle's encoder. `parameters`, a `#[repr(C)]` struct without
-/// gaps, follows the arguments. Each threadgroup gets so many bytes of `memory`, its first argument of that kind.
+/// gaps, follows the arguments.
 pub(crate) fn dispatch<P: Copy>(
     device: &MetalDevice,
     kernel: &Kernel,
     arguments: &[Argument<'_>],
     parameters: &P,
-    memory: usize,
     grid: Grid,
 ) -> Result<()> {
     if grid.groups.contains(&0) {
@@ -77,9 +76,6 @@ pub(crate) fn dispatch<P: Copy>(
         }
     }
     encoder.set_bytes(arguments.len(), parameters);
-    if memory > 0 {
-        encoder.set_threadgroup_memory_length(0, memory);
-    }
     let [width, height, depth] = grid.groups;
     let groups = MTLSize {
         width,

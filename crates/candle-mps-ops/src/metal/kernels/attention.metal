@@ -17,13 +17,13 @@ kernel void attention(device const T* q [[buffer(0)]],
                       device T* y [[buffer(4)]],
                       device float* lse [[buffer(5), function_constant(KEEP)]],
                       constant AttentionShape& at [[buffer(6)]],
-                      threadgroup float* memory [[threadgroup(0)]],
                       uint3 group [[threadgroup_position_in_grid]],
                       uint3 groups [[threadgroups_per_grid]],
                       uint member [[thread_index_in_threadgroup]],
                       uint simdgroup [[simdgroup_index_in_threadgroup]],
                       ushort lane [[thread_index_in_simdgroup]],
                       uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup float memory[MEMORY];
   const uint2 head = group.yz;
   const uint first = (group.x * simdgroups + simdgroup) * 8, last = min((group.x + 1) * simdgroups * 8, at.rows) - 1;
   threadgroup float* keys = memory;

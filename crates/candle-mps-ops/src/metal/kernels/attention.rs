@@ -111,10 +111,9 @@ struct Blocks {
 
 impl Blocks {
     /// The first that fits is taken, and the last always does. Each staged row is read by all simdgroups, and a larger
-    /// block takes fewer barriers; memory for two threadgroups at a time would need smaller ones. Which is best
-    /// has not been measured on a GPU of Apple's.
+    /// block takes fewer barriers. Which is best has not been measured on a GPU of Apple's.
     const CHOICES: [(usize, usize); 5] = [(4, 32), (4, 16), (4, 8), (2, 16), (2, 8)];
-    /// 32 KB.
+    /// As the kernels have it: 32 KB, which is all there is.
     const MEMORY: usize = 8192;
 
     /// For so many rows of q, whose heads and those of v have these features.
@@ -141,11 +140,6 @@ impl Blocks {
         });
         let fits = |blocks: &&Self| blocks.memory <= Self::MEMORY;
         *all.iter().find(fits).unwrap_or(&all[all.len() - 1])
-    }
-
-    /// Threadgroup memory.
-    fn bytes(&self) -> usize {
-        self.memory * size_of::<f32>()
     }
 }
 
@@ -302,8 +296,7 @@ impl MetalOp for Attention {
             let blocks = Blocks::forward(rows, problem.size, problem.width);
             let kernel = Kernel::new(&FORWARD, "attention", q.dtype());
             let kernel = problem.kernel(kernel, [keep, false], blocks.block, &[q, k, v]);
-            let (memory, grid) = (blocks.bytes(), problem.grid(rows, &blocks));
-            stream.dispatch_with(&kernel, &arguments, parameters, memory, grid)?;
+            stream.dispatch(&kernel, &arguments, parameters, problem.grid(rows, &blocks))?;
         }
         Ok(lse.map(|lse| Box::new(lse) as Kept))
     }
@@ -346,8 +339,12 @@ impl MetalOp for Attention {
                 first,
                 second,
             ];
-            let (memory, grid) = (blocks.bytes(), problem.grid(rows, &blocks));
-            stream.dispatch_with(&kernel, &arguments, &parameters, memory, grid)
+            stream.dispatch(
+                &kernel,
+                &arguments,
+                &parameters,
+                problem.grid(rows, &blocks),
+            )
         };
         // The second needs what the first leaves in delta.
         let (y, dq_there) = (Read(y.storage), Write(&dq.storage));

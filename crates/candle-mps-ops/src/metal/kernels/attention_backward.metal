@@ -36,7 +36,6 @@ kernel void attention_gradient(device const T* q [[buffer(0)]],
                                device T* dx [[buffer(8)]],  // dq or dk
                                device T* dv [[buffer(9), function_constant(OF_KEYS)]],
                                constant AttentionGradientShape& shape [[buffer(10)]],
-                               threadgroup float* memory [[threadgroup(0)]],
                                uint3 group [[threadgroup_position_in_grid]],
                                uint3 groups [[threadgroups_per_grid]],
                                uint member [[thread_index_in_threadgroup]],
@@ -44,6 +43,7 @@ kernel void attention_gradient(device const T* q [[buffer(0)]],
                                ushort lane [[thread_index_in_simdgroup]],
                                uint simdgroups [[simdgroups_per_threadgroup]]) {
   constant AttentionShape& at = shape.of;
+  threadgroup float memory[MEMORY];
   const uint2 head = group.yz;
   const uint first_of_all = group.x * simdgroups * 8, first = first_of_all + 8 * simdgroup;
   lse += ulong(head.y * groups.y + head.x) * at.rows;

@@ -21,8 +21,8 @@ constant ushort SIZE [[function_constant(16)]];   // of a head of q and k, padde
 constant ushort WIDTH [[function_constant(17)]];  // of a head of v, padded
 constant ushort BLOCK [[function_constant(18)]];  // how many rows are staged at a time: a multiple of 8, 32 at most
 
-// At most so many, in registers.
-constant constexpr ushort HEAD_TILES = 16, BLOCK_TILES = 4;
+constant constexpr ushort HEAD_TILES = 16, BLOCK_TILES = 4;  // at most so many matrices in registers
+constant constexpr ushort MEMORY = 8192;                     // numbers in threadgroup memory: 32 KB, all there is
 
 // Where the elements of a tensor [batch, heads, positions, features] are.
 struct Place {

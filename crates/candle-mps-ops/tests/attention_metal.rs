@@ -193,3 +193,27 @@ fn heads_that_are_too_wide() {
         Case::new(3, 4, 136, CAUSAL).agree(random, None);
     });
 }
+
+/// Rows that share an 8x8 matrix do not share what is wrong with one of them.
+#[test]
+fn a_query_that_is_not_a_number() {
+    seeded("a_query_that_is_not_a_number", |random| {
+        let case = Case::new(12, 20, 16, CAUSAL);
+        let [q, k, v] = case.shapes().map(|shape| random.tensor(&shape, DType::F32));
+        let row = |at: usize| if at == 5 { f64::NAN } else { 0. };
+        let bad: Vec<f64> = (0..12).map(row).collect();
+        let bad = Tensor::from_vec(bad, (12, 1), &Device::Cpu).unwrap();
+        let run = |q: &Tensor, device: &Device, dtype| {
+            let there = |x: &Tensor| x.to_dtype(dtype).unwrap().to_device(device).unwrap();
+            case.run(&[there(q), there(&k), there(&v)], None).unwrap()
+        };
+        let expected = run(&q, &Device::Cpu, DType::F64);
+        let got = run(&q.broadcast_add(&bad).unwrap(), &device(), DType::F32);
+        for (from, count) in [(0, 5), (6, 6)] {
+            let part = |x: &Tensor| x.narrow(2, from, count).unwrap();
+            close("the others", &part(&got), &part(&expected), 1e-5);
+        }
+        let it = got.narrow(2, 5, 1).unwrap();
+        assert!(support::values(&it).iter().all(|value| value.is_nan()));
+    });
+}

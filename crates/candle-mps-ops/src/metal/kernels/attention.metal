@@ -23,7 +23,8 @@ kernel void attention(device const T* q [[buffer(0)]],
                       uint simdgroup [[simdgroup_index_in_threadgroup]],
                       ushort lane [[thread_index_in_simdgroup]],
                       uint simdgroups [[simdgroups_per_threadgroup]]) {
-  threadgroup float memory[MEMORY];
+  threadgroup float4 fours[MEMORY / 4];  // aligned for four at once
+  threadgroup float* memory = reinterpret_cast<threadgroup float*>(fours);
   const uint2 head = group.yz;
   const uint first = (group.x * simdgroups + simdgroup) * 8, last = min((group.x + 1) * simdgroups * 8, at.rows) - 1;
   threadgroup float* keys = memory;

@@ -202,7 +202,7 @@ impl<'a> Problem<'a> {
         })
     }
 
-    /// A kernel that reads these by blocks.
+    /// A kernel with its function constants, if it copies rows of these to threadgroup memory.
     fn kernel(
         &self,
         kernel: Kernel,

@@ -43,7 +43,8 @@ kernel void attention_gradient(device const T* q [[buffer(0)]],
                                ushort lane [[thread_index_in_simdgroup]],
                                uint simdgroups [[simdgroups_per_threadgroup]]) {
   constant AttentionShape& at = shape.of;
-  threadgroup float memory[MEMORY];
+  threadgroup float4 fours[MEMORY / 4];  // aligned for four at once
+  threadgroup float* memory = reinterpret_cast<threadgroup float*>(fours);
   const uint2 head = group.yz;
   const uint first_of_all = group.x * simdgroups * 8, first = first_of_all + 8 * simdgroup;
   lse += ulong(head.y * groups.y + head.x) * at.rows;
@@ -111,14 +112,14 @@ kernel void attention_gradient(device const T* q [[buffer(0)]],
     for (uint i = lane; i < 8 * BLOCK; i += 32) {
       const uint own = i / BLOCK, other = i % BLOCK;
       const uint row = OF_KEYS ? from + other : first + own, key = OF_KEYS ? first + own : from + other;
-      threadgroup const float* log = OF_KEYS ? block_numbers + other : own_numbers + own;
+      threadgroup const float* numbers = OF_KEYS ? block_numbers + other : own_numbers + own;
       float weight = 0, slope = 0;
       if (row < at.rows && key < seen_by(at, row)) {
         const float capped = score_of(at, weights[i]);
         float score = capped;
         if (MASKED) score += float(mask[row_place(at.mask, head, at.shared, row) + key * at.mask.stride[3]]);
-        weight = exp(score - log[0]);
-        slope = weight * (slopes[i] - log[OF_KEYS ? BLOCK : 8]) * at.scale;
+        weight = exp(score - numbers[0]);
+        slope = weight * (slopes[i] - numbers[OF_KEYS ? BLOCK : 8]) * at.scale;
         if (CAPPED) slope *= 1 - (capped / at.cap) * (capped / at.cap);
       }
       weights[i] = weight;

@@ -48,7 +48,6 @@ kernel void attention(device const T* q [[buffer(0)]],
   // The last row sees most.
   const uint end = seen_by(at, last);
   for (uint from = 0; from < end; from += BLOCK) {
-    threadgroup_barrier(mem_flags::mem_threadgroup);
     stage(keys, BLOCK, SIZE, k, at.k, 1, from, at.keys, at.size, all);
     stage(values, BLOCK, WIDTH, v, at.v, 1, from, at.keys, at.width, all);
     threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -86,6 +85,7 @@ kernel void attention(device const T* q [[buffer(0)]],
 
     scale_tiles<HEAD_TILES>(sums, WIDTH / 8, factors);
     add_product(sums, scores, values, WIDTH);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
   // A row that saw nothing is 0.

@@ -92,7 +92,6 @@ kernel void attention_gradient(device const T* q [[buffer(0)]],
   const uint begin = late ? (first_of_all + at.queries - at.keys) * at.shared : 0;
   const uint end = OF_KEYS ? at.rows : seen_by(at, min(first_of_all + 8 * simdgroups, at.rows) - 1);
   for (uint from = begin; from < end; from += BLOCK) {
-    threadgroup_barrier(mem_flags::mem_threadgroup);
     if (OF_KEYS) {
       stage(block_x, BLOCK, SIZE, q, at.q, at.shared, from, at.rows, at.size, all);
       stage(block_y, BLOCK, WIDTH, g, shape.g, at.shared, from, at.rows, at.width, all);
@@ -128,6 +127,7 @@ kernel void attention_gradient(device const T* q [[buffer(0)]],
     simdgroup_barrier(mem_flags::mem_threadgroup);
     add_product(sums_x, slopes, block_x, SIZE);
     if (OF_KEYS) add_product(sums_y, weights, block_y, WIDTH);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
   store_tiles<HEAD_TILES>(sums_x, SIZE / 8, own_x);

@@ -163,7 +163,7 @@ fn hidden_keys() {
                 0 => true,
                 1 => at % keys < 36,
                 2 => at % keys > 3,
-                _ => at % 7 == 0,
+                _ => at.is_multiple_of(7),
             };
             let mask: Vec<f32> = (0..queries * keys)
                 .map(|at| if hidden(at) { f32::NEG_INFINITY } else { 0.25 })

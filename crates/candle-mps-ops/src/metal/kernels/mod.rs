@@ -1,5 +1,6 @@
 //! The ops' kernels, two files for each op: `softmax.metal` and, in `softmax.rs`, how it is called.
 
+mod attention;
 mod cross_entropy;
 mod glu;
 mod layer_norm;
@@ -38,7 +39,6 @@ macro_rules! not_yet {
 
 not_yet!(
     [const FULL: bool] ops::lora::Lora<FULL>,
-    [] ops::attention::Attention,
     [] ops::linear::Linear,
     [] ops::matmul::Matmul,
 );

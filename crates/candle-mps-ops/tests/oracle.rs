@@ -442,7 +442,13 @@ fn cross_entropy() {
                 "cross_entropy_with",
                 random,
                 &[&[rows, classes]],
-                &|x| Ok(ops::cross_entropy_with(&x[0], &there(&marked)?, Some(-100))?),
+                &|x| {
+                    Ok(ops::cross_entropy_with(
+                        &x[0],
+                        &there(&marked)?,
+                        Some(-100),
+                    )?)
+                },
                 &|x| {
                     let x = x[0].contiguous()?.index_select(&kept, 0)?;
                     candle_nn::loss::cross_entropy(&x, &targets.index_select(&kept, 0)?)

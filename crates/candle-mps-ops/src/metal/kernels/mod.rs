@@ -1,5 +1,7 @@
 //! The ops' kernels, two files for each op: `softmax.metal` and, in `softmax.rs`, how it is called.
 
+mod matmul;
+mod product;
 mod softmax;
 
 use super::stream::Grid;
@@ -38,7 +40,6 @@ not_yet!(
     [] ops::geglu::GeGlu,
     [] ops::layer_norm::LayerNorm,
     [] ops::linear::Linear,
-    [] ops::matmul::Matmul,
     [] ops::rms_norm::RmsNorm,
     [] ops::rope::Rope,
     [] ops::swiglu::SwiGlu,

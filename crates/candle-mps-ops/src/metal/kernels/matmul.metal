@@ -30,7 +30,7 @@ kernel void matmul(device const T* a [[buffer(0)]],
   const Inner along_b = {at.b.inner[0], at.b.inner[1], SPLIT ? at.split : 0};
   const ulong start_a = start_of(at.a, at, group.z), start_b = start_of(at.b, at, group.z);
 
-  Sums<HALF / 8, HALF / 8> sums;
+  Accumulator<HALF / 8, HALF / 8> sums;
   sums.clear();
   for (uint k = 0; k < at.inner; k += DEPTH) {
     // Nobody multiplies the tiles of the step before any more.

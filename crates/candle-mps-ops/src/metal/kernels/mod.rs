@@ -1,5 +1,8 @@
 //! The ops' kernels, two files for each op: `softmax.metal` and, in `softmax.rs`, how it is called.
 
+mod columns;
+mod gemv;
+mod linear;
 mod matmul;
 mod product;
 mod softmax;
@@ -39,7 +42,6 @@ not_yet!(
     [] ops::cross_entropy::CrossEntropy,
     [] ops::geglu::GeGlu,
     [] ops::layer_norm::LayerNorm,
-    [] ops::linear::Linear,
     [] ops::rms_norm::RmsNorm,
     [] ops::rope::Rope,
     [] ops::swiglu::SwiGlu,

@@ -7,7 +7,7 @@
 
 use candle_core::{DType, Layout};
 
-use super::matmul;
+use super::{gemv, matmul};
 use crate::error::Result;
 use crate::metal::library::{Kernel, Source};
 use crate::metal::op::Stream;
@@ -35,10 +35,10 @@ pub(super) fn encode(
     [a, b, c]: [View<'_>; 3],
     epilogue: &Epilogue<'_>,
 ) -> Result<()> {
-    let front = |view: View<'_>| view.dims()[..view.dims().len() - 2].to_vec();
+    let front = |view: View<'_>| view.layout.dims()[..view.layout.dims().len() - 2].to_vec();
     let dims = broadcast(&front(a), &front(b)).unwrap_or_default();
     let whole = |view: View<'_>| -> Result<Layout> {
-        let matrix = &view.dims()[view.dims().len() - 2..];
+        let matrix = &view.layout.dims()[view.layout.dims().len() - 2..];
         Ok(view.layout.broadcast_as([&dims, matrix].concat())?)
     };
     let layouts = [whole(a)?, whole(b)?, whole(c)?];
@@ -110,7 +110,7 @@ fn last(dims: &mut Vec<Dim>) -> Dim {
 
 /// The elements of a view as a matrix, with all dimensions but the last as rows. Copied only if no stride expresses that.
 pub(super) fn matrix(view: View<'_>) -> Result<Owned> {
-    let axes = view.dims().iter().zip(view.layout.stride());
+    let axes = view.layout.dims().iter().zip(view.layout.stride());
     let mut front: Vec<Dim> = axes
         .map(|(&size, &stride)| Dim {
             size,
@@ -254,7 +254,7 @@ impl Plan {
         let keep = epilogue.keep.map(|z| &z.storage);
         let call = Call {
             dtype: c.dtype(),
-            floats: [a, b].map(|view| view.dtype() == DType::F32),
+            floats: [a, b].map(|view| view.dtype() != c.dtype()),
             split: over.is_some(),
             epilogue,
             arguments: [
@@ -269,7 +269,7 @@ impl Plan {
             products,
             parameters,
         };
-        let (kernel, grid) = matmul::kernel(&call);
+        let (kernel, grid) = gemv::kernel(&call).unwrap_or_else(|| matmul::kernel(&call));
         stream.dispatch(&kernel, &call.arguments, &call.parameters, grid)
     }
 }
@@ -334,7 +334,7 @@ pub(super) struct Parameters {
 /// A dispatch, but for its kernel.
 pub(super) struct Call<'a> {
     dtype: DType,
-    /// Whether A and B are in f32.
+    /// Whether A and B are in f32, and C is not.
     floats: [bool; 2],
     /// Whether the inner dimension is two.
     split: bool,
@@ -359,26 +359,25 @@ impl Call<'_> {
                 bias, keep, more, ..
             },
         ) = (self.readings(), self.epilogue);
-        let activation = match self.epilogue.activation {
-            Activation::None => 0,
-            Activation::Relu => 1,
-            Activation::Gelu => 2,
-            Activation::Silu => 3,
-        };
         Kernel::new(source, function, self.dtype)
             .flags(&[
                 a.along_lines,
                 a.fours,
-                self.floats[0] && self.dtype != DType::F32,
+                self.floats[0],
                 b.along_lines,
                 b.fours,
-                self.floats[1] && self.dtype != DType::F32,
+                self.floats[1],
                 self.split,
                 bias.is_some(),
                 keep.is_some(),
                 more.is_some(),
             ])
-            .numbers(&[activation, few])
+            .numbers(&[number_of(self.epilogue.activation), few])
+    }
+
+    /// Whether operands are in another type than the result, or the inner dimension is two.
+    pub(super) fn is_unusual(&self) -> bool {
+        self.split || self.floats != [false; 2]
     }
 
     /// How A and B are best read.
@@ -395,6 +394,16 @@ impl Call<'_> {
             Reading::of(a, *rows, *split),
             Reading::of(b, *columns, *split),
         ]
+    }
+}
+
+/// An activation as kernels know it.
+pub(super) fn number_of(activation: Activation) -> u16 {
+    match activation {
+        Activation::None => 0,
+        Activation::Relu => 1,
+        Activation::Gelu => 2,
+        Activation::Silu => 3,
     }
 }
 

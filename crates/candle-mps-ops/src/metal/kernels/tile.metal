@@ -64,7 +64,7 @@ inline void read_tile(threadgroup float* tile, device const T* from, ulong strid
 
 // The sums of a simdgroup: ROWS by COLUMNS matrices of 8 by 8.
 template <ushort ROWS, ushort COLUMNS>
-struct Sums {
+struct Accumulator {
   simdgroup_float8x8 part[ROWS][COLUMNS];
 
   void clear() {

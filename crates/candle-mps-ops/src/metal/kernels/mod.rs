@@ -3,6 +3,7 @@
 mod columns;
 mod gemv;
 mod linear;
+mod lora;
 mod matmul;
 mod product;
 mod softmax;
@@ -37,7 +38,6 @@ macro_rules! not_yet {
 }
 
 not_yet!(
-    [const FULL: bool] ops::lora::Lora<FULL>,
     [] ops::attention::Attention,
     [] ops::cross_entropy::CrossEntropy,
     [] ops::geglu::GeGlu,

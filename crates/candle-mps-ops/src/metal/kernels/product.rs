@@ -415,7 +415,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    fn of(operand: &Operand, lines: u32, line: u32) -> Self {
+    /// Of an operand with so many lines of so many elements.
+    pub(super) fn of(operand: &Operand, lines: u32, line: u32) -> Self {
         let Operand {
             start,
             batch: [first, second, third],

@@ -1,4 +1,4 @@
-//! When a product is computed by the kernel of `gemv.metal`.
+//! When a product is computed by a kernel of `gemv.metal`.
 
 use super::LANES;
 use super::product::Call;
@@ -11,19 +11,25 @@ static SOURCE: Source = source!("gemv", with: ["tile", "product"], flags: 10, nu
 const OWN_COLUMNS: usize = 4;
 const MOST_ROWS: u32 = 8;
 
-/// Simdgroups of a threadgroup.
-const SIMDGROUPS: usize = 4;
-
-/// The kernel for few rows, if this product is for it.
+/// The kernel for few rows, if this product is for one.
 pub(super) fn kernel(call: &Call<'_>) -> Option<(Kernel, Grid)> {
     let (rows, columns) = (call.parameters.rows, call.parameters.columns as usize);
     let [a, b] = call.readings();
-    if rows > MOST_ROWS || call.is_unusual() || !a.along_lines || !b.along_lines {
+    if rows > MOST_ROWS || call.is_unusual() || (b.along_lines && !a.along_lines) {
         return None;
     }
-    let grid = Grid {
-        groups: [columns.div_ceil(OWN_COLUMNS * SIMDGROUPS), 1, call.products],
-        threads: SIMDGROUPS * LANES,
+    // How many columns a threadgroup has, and simdgroups.
+    let (function, width, simdgroups) = match b.along_lines {
+        true => ("gemv", 4 * OWN_COLUMNS, 4),
+        // No less than four elements of the inner dimension, and at least what sums up 128 columns.
+        false => {
+            let simdgroups = call.parameters.inner.div_ceil(4).clamp(4, 16);
+            ("gemv_across", LANES * OWN_COLUMNS, simdgroups as usize)
+        }
     };
-    Some((call.kernel(&SOURCE, "gemv", rows as u16), grid))
+    let grid = Grid {
+        groups: [columns.div_ceil(width), 1, call.products],
+        threads: simdgroups * LANES,
+    };
+    Some((call.kernel(&SOURCE, function, rows as u16), grid))
 }

@@ -18,10 +18,6 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    pub(crate) fn dims(&self) -> &[usize] {
-        self.layout.dims()
-    }
-
     pub(crate) fn dtype(&self) -> DType {
         self.storage.dtype()
     }
@@ -36,6 +32,19 @@ impl View<'_> {
         }
         let layout = Layout::contiguous(self.layout.shape());
         Ok(Owned { storage, layout })
+    }
+}
+
+impl<'a> View<'a> {
+    /// The same storage, with its elements elsewhere or in another order.
+    pub(crate) fn with<'b>(self, layout: &'b Layout) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View {
+            storage: self.storage,
+            layout,
+        }
     }
 }
 

@@ -13,6 +13,9 @@ constant constexpr ushort OWN_COLUMNS = 4;
 constant constexpr ushort MOST_ROWS = 8;
 constant constexpr ushort MOST_SIMDGROUPS = 16;
 
+// Each of FEW rows. With a bound that is known from the start the loop is unrolled and its sums stay in registers.
+#define EACH_ROW(i) for (ushort i = 0; i < MOST_ROWS; i++) if (i < FEW)
+
 template <typename T>
 kernel void gemv(device const T* a [[buffer(0)]],
                  device const T* b [[buffer(1)]],
@@ -39,7 +42,7 @@ kernel void gemv(device const T* a [[buffer(0)]],
     for (uint k = 4 * lane; k < at.inner; k += 4 * 32) {
       float4 weights[OWN_COLUMNS];
       for (ushort j = 0; j < OWN_COLUMNS; j++) weights[j] = load4(b + columns[j] * at.b.line + k);
-      for (ushort i = 0; i < FEW; i++) {
+      EACH_ROW(i) {
         const float4 x = load4(a + i * at.a.line + k);
         for (ushort j = 0; j < OWN_COLUMNS; j++) sums[i][j] += dot(x, weights[j]);
       }
@@ -48,7 +51,7 @@ kernel void gemv(device const T* a [[buffer(0)]],
     for (uint k = lane; k < at.inner; k += 32) {
       float weights[OWN_COLUMNS];
       for (ushort j = 0; j < OWN_COLUMNS; j++) weights[j] = float(b[columns[j] * at.b.line + k * at.b.inner[1]]);
-      for (ushort i = 0; i < FEW; i++) {
+      EACH_ROW(i) {
         const float x = float(a[i * at.a.line + k * at.a.inner[1]]);
         for (ushort j = 0; j < OWN_COLUMNS; j++) sums[i][j] += x * weights[j];
       }
@@ -58,7 +61,7 @@ kernel void gemv(device const T* a [[buffer(0)]],
     for (uint k = lane; k < at.more; k += 32) {
       for (ushort j = 0; j < OWN_COLUMNS; j++) {
         const float weight = float(n[at.n.start + columns[j] * at.n.line + k * at.n.inner[1]]);
-        for (ushort i = 0; i < FEW; i++) {
+        EACH_ROW(i) {
           sums[i][j] += m[at.m.start + i * at.m.line + k * at.m.inner[1]] * weight;
         }
       }
@@ -67,7 +70,7 @@ kernel void gemv(device const T* a [[buffer(0)]],
 
   // Each lane keeps the sum that it writes.
   float own = 0;
-  for (ushort i = 0; i < FEW; i++) {
+  EACH_ROW(i) {
     for (ushort j = 0; j < OWN_COLUMNS; j++) {
       const float sum = simd_sum(sums[i][j]);
       if (lane == i * OWN_COLUMNS + j) own = sum;
@@ -116,7 +119,7 @@ kernel void gemv_across(device const T* a [[buffer(0)]],
     const float4 weights = B_FOURS ? load4(from + columns[3] - 3)
                                    : float4(float(from[columns[0]]), float(from[columns[1]]), float(from[columns[2]]),
                                             float(from[columns[3]]));
-    for (ushort i = 0; i < FEW; i++) sums[i] += float(a[i * at.a.line + k * at.a.inner[1]]) * weights;
+    EACH_ROW(i) sums[i] += float(a[i * at.a.line + k * at.a.inner[1]]) * weights;
   }
   if (MORE) {
     for (uint k = simdgroup; k < at.more; k += simdgroups) {
@@ -124,11 +127,11 @@ kernel void gemv_across(device const T* a [[buffer(0)]],
       for (ushort j = 0; j < OWN_COLUMNS; j++) {
         weights[j] = float(n[at.n.start + columns[j] * at.n.line + k * at.n.inner[1]]);
       }
-      for (ushort i = 0; i < FEW; i++) sums[i] += m[at.m.start + i * at.m.line + k * at.m.inner[1]] * weights;
+      EACH_ROW(i) sums[i] += m[at.m.start + i * at.m.line + k * at.m.inner[1]] * weights;
     }
   }
 
-  for (ushort i = 0; i < FEW; i++) {
+  EACH_ROW(i) {
     // Nobody reads the parts of the row before any more.
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (ushort j = 0; j < OWN_COLUMNS; j++) parts[simdgroup * WIDTH + own[j]] = sums[i][j];

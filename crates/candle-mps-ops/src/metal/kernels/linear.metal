@@ -34,8 +34,8 @@ kernel void before_activation(device const T* z [[buffer(0)]],
                               constant SlopeShape& at [[buffer(3)]],
                               uint2 group [[threadgroup_position_in_grid]],
                               ushort place [[thread_index_in_threadgroup]],
-                              ushort threads [[threads_per_threadgroup]]) {
-  const uint column = (group.x * threads + place) * (BY_FOURS ? 4 : 1);
+                              uint2 threads [[threads_per_threadgroup]]) {
+  const uint column = (group.x * threads.x + place) * (BY_FOURS ? 4 : 1);
   if (column >= at.shape.width) return;
   z += row_start(at.z, at.shape, group.y) + column * at.z.step;
   g += row_start(at.g, at.shape, group.y) + column * at.g.step;

@@ -5,7 +5,7 @@ use candle_core::{Layout, Tensor};
 
 use super::matmul::turned;
 use super::product::{self, Epilogue};
-use super::{LANES, columns};
+use super::{LANES, columns, plan};
 use crate::error::Result;
 use crate::metal::dispatch::Size;
 use crate::metal::library::{Kernel, Source, source};
@@ -51,15 +51,9 @@ impl MetalOp for Linear {
             more: None,
         };
         let operands = [
-            View { layout: &rows, ..x },
-            View {
-                layout: &weight_turned,
-                ..weight
-            },
-            View {
-                layout: &out_rows,
-                ..out
-            },
+            x.with(&rows),
+            weight.with(&weight_turned),
+            out.with(&out_rows),
         ];
         product::encode(stream, operands, &epilogue)?;
         Ok(z.map(|z| Box::new(z) as Kept))
@@ -76,37 +70,19 @@ impl MetalOp for Linear {
         let mut gradients = vec![None, None, None];
         if pass.wants(0) {
             let dx = stream.fresh(x)?;
-            let (u, dx_rows) = (
-                View {
-                    layout: &u_rows,
-                    ..u
-                },
-                as_rows(&dx.layout),
-            );
-            let to = View {
-                layout: &dx_rows,
-                ..dx.view()
-            };
+            let (u, dx_rows) = (u.with(&u_rows), as_rows(&dx.layout));
+            let to = dx.view().with(&dx_rows);
             product::encode(stream, [u, weight, to], &plain)?;
             gradients[0] = Some(dx);
         }
         if pass.wants(1) {
             let (dw, u_columns) = (stream.fresh(weight)?, turned(&u_rows)?);
-            let (u, x) = (
-                View {
-                    layout: &u_columns,
-                    ..u
-                },
-                View {
-                    layout: &x_rows,
-                    ..x
-                },
-            );
+            let (u, x) = (u.with(&u_columns), x.with(&x_rows));
             product::encode(stream, [u, x, dw.view()], &plain)?;
             gradients[1] = Some(dw);
         }
         if pass.wants(2) {
-            let u = product::matrix(u)?;
+            let u = plan::matrix(u)?;
             gradients[2] = Some(columns::sums(stream, u.view())?);
         }
         Ok(gradients)

@@ -16,7 +16,7 @@ constant bool A_ALONG_LINES [[function_constant(2)]];
 constant bool A_FOURS [[function_constant(3)]];
 constant bool B_ALONG_LINES [[function_constant(4)]];
 constant bool B_FOURS [[function_constant(5)]];
-constant bool DELTA [[function_constant(6)]];    // y; otherwise t, row-major and in float
+constant bool DELTA [[function_constant(6)]];      // y; otherwise t, row-major and in float
 constant ushort CHUNKS [[function_constant(16)]];  // of 16 that the rank takes
 
 constant constexpr ushort MOST_RANK = 64;
@@ -25,6 +25,9 @@ constant constexpr ushort SIMDGROUPS = 8;
 constant constexpr ushort THREADS = SIMDGROUPS * 32;
 constant constexpr ushort OWN = 8 * MOST_RANK;  // of a simdgroup in threadgroup memory
 constant constexpr ushort LOW_PITCH = MOST_RANK + 4;
+
+// Each of CHUNKS. With a bound that is known from the start the loop is unrolled and its sums stay in registers.
+#define EACH_CHUNK(chunk) for (ushort chunk = 0; chunk < MOST_RANK / CHUNK; chunk++) if (chunk < CHUNKS)
 
 struct LoraShape {
   Operand x;
@@ -59,9 +62,9 @@ kernel void lora_block(device const T* x [[buffer(0)]],
   const Inner along_x = {0, at.x.inner[1], 0}, along_a = {0, at.a.inner[1], 0};
 
   Accumulator<1, 2> low_sums[MOST_RANK / CHUNK];
-  for (ushort chunk = 0; chunk < CHUNKS; chunk++) low_sums[chunk].clear();
+  EACH_CHUNK(chunk) low_sums[chunk].clear();
   for (uint k = simdgroup * DEPTH; k < at.inner; k += SIMDGROUPS * DEPTH) {
-    for (ushort chunk = 0; chunk < CHUNKS; chunk++) {
+    EACH_CHUNK(chunk) {
       // The simdgroup does not multiply the tiles of before any more.
       simdgroup_barrier(mem_flags::mem_threadgroup);
       if (chunk == 0) read_tile<8, 32>(left, x + at.x.start, at.x.line, along_x, read_x, row, at.rows, k, at.inner, lane);
@@ -73,7 +76,7 @@ kernel void lora_block(device const T* x [[buffer(0)]],
   }
   // The simdgroup's part takes the place of its tiles.
   simdgroup_barrier(mem_flags::mem_threadgroup);
-  for (ushort chunk = 0; chunk < CHUNKS; chunk++) low_sums[chunk].store(0, own + chunk * 8 * CHUNK);
+  EACH_CHUNK(chunk) low_sums[chunk].store(0, own + chunk * 8 * CHUNK);
   // All parts are there.
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (ushort item = place; item < CHUNKS * 8 * CHUNK; item += THREADS) {
@@ -97,7 +100,7 @@ kernel void lora_block(device const T* x [[buffer(0)]],
   for (uint column = first + simdgroup * CHUNK; column < end; column += SIMDGROUPS * CHUNK) {
     Accumulator<1, 2> sums;
     sums.clear();
-    for (ushort chunk = 0; chunk < CHUNKS; chunk++) {
+    EACH_CHUNK(chunk) {
       // The simdgroup does not use this memory any more.
       simdgroup_barrier(mem_flags::mem_threadgroup);
       read_tile<CHUNK, 32>(right, b + at.b.start, at.b.line, along_b, read_b, column, end, chunk * CHUNK, at.rank, lane);
@@ -135,18 +138,22 @@ kernel void lora_row(device const T* x [[buffer(0)]],
   const uint rank = at.rank;
 
   for (uint first = 0; first < rank; first += 8) {
-    const uint count = min(rank - first, 8u);
+    // Loops with bounds that are known from the start are unrolled, and the sums stay in registers.
+    const uint count = rank - first;
     float sums[8] = {};
     for (uint k = place; k < at.inner; k += THREADS) {
       const float value = float(x[k * at.x.inner[1]]);
       device const T* from = a + k * at.a.inner[1] + first * at.a.line;
       if (A_FOURS && !A_ALONG_LINES) {
-        for (uint j = 0; j < count; j += 4) {
+        for (ushort j = 0; j < 8; j += 4) {
+          if (j >= count) break;
           const float4 product = value * load4(from + j);
           for (ushort i = 0; i < 4; i++) sums[j + i] += product[i];
         }
       } else {
-        for (uint j = 0; j < count; j++) sums[j] += value * float(from[j * at.a.line]);
+        for (ushort j = 0; j < 8; j++) {
+          if (j < count) sums[j] += value * float(from[j * at.a.line]);
+        }
       }
     }
     for (ushort j = 0; j < 8; j++) {

@@ -8,13 +8,14 @@ use candle_core::{DType, Layout, Tensor};
 
 use super::matmul::turned;
 use super::product::{self, Epilogue, Operand, Reading};
-use super::{columns, linear};
+use super::{columns, linear, plan};
 use crate::error::Result;
 use crate::metal::dispatch::Size;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{Absent, Read, Write};
 use crate::metal::stream::Grid;
+use crate::metal::too_long;
 use crate::metal::view::{Owned, View};
 use crate::ops::fused::Kept;
 use crate::ops::lora::Lora;
@@ -55,23 +56,20 @@ impl<const FULL: bool> MetalOp for Lora<FULL> {
         let [x, a, b, ref base @ ..] = *arguments else {
             return Ok(None);
         };
-        let x = product::matrix(x)?;
+        let x = plan::matrix(x)?;
         let [w, bias @ ..] = base else {
             self.encode_low(stream, x.view(), a, Some(b), out)?;
             return Ok(None);
         };
         let t = self.low(stream, x.view(), a)?;
         let w_turned = turned(w.layout)?;
-        let w = View {
-            layout: &w_turned,
-            ..*w
-        };
+        let w = w.with(&w_turned);
         let epilogue = Epilogue {
             bias: bias.first().copied(),
             more: Some([t.view(), b]),
             ..Epilogue::default()
         };
-        let y = product::matrix(out)?;
+        let y = plan::matrix(out)?;
         product::encode(stream, [x.view(), w, y.view()], &epilogue)?;
         Ok(keep.then(|| Box::new(t) as Kept))
     }
@@ -80,7 +78,7 @@ impl<const FULL: bool> MetalOp for Lora<FULL> {
         let [x, a, b, ref base @ ..] = *pass.arguments else {
             return Ok(vec![]);
         };
-        let (x, g) = (product::matrix(x)?, product::matrix(pass.gradient)?);
+        let (x, g) = (plan::matrix(x)?, plan::matrix(pass.gradient)?);
         let (x, g, plain) = (x.view(), g.view(), Epilogue::default());
         let gradient = |at: usize| -> Result<Option<Owned>> {
             let wanted = pass.wants(at).then(|| stream.fresh(pass.arguments[at]));
@@ -89,18 +87,12 @@ impl<const FULL: bool> MetalOp for Lora<FULL> {
         let (dx, da, db, dw) = (gradient(0)?, gradient(1)?, gradient(2)?, gradient(3)?);
         if dx.is_some() || da.is_some() {
             let b_turned = turned(b.layout)?;
-            let b = View {
-                layout: &b_turned,
-                ..b
-            };
+            let b = b.with(&b_turned);
             let u = self.low(stream, g, b)?;
             if let Some(dx) = &dx {
                 let a_turned = turned(a.layout)?;
-                let a = View {
-                    layout: &a_turned,
-                    ..a
-                };
-                let dx = product::matrix(dx.view())?;
+                let a = a.with(&a_turned);
+                let dx = plan::matrix(dx.view())?;
                 match base.first() {
                     Some(w) => {
                         let epilogue = Epilogue {
@@ -135,10 +127,7 @@ impl<const FULL: bool> MetalOp for Lora<FULL> {
 /// C = Aᵀ · B, the sum over rows.
 fn transposed_product(stream: &Stream<'_>, a: View<'_>, b: View<'_>, c: View<'_>) -> Result<()> {
     let turned = turned(a.layout)?;
-    let a = View {
-        layout: &turned,
-        ..a
-    };
+    let a = a.with(&turned);
     product::encode(stream, [a, b, c], &Epilogue::default())
 }
 
@@ -168,35 +157,27 @@ impl<const FULL: bool> Lora<FULL> {
                 let blocks = rows.div_ceil(8);
                 // Several threadgroups may share the columns, but each computes t: not for fewer than 256.
                 let share = (ENOUGH / blocks).clamp(1, columns.div_ceil(256));
-                (
-                    "lora_block",
-                    blocks,
-                    columns.div_ceil(share).next_multiple_of(128),
-                )
+                let block = columns.div_ceil(share).next_multiple_of(128);
+                ("lora_block", blocks, block)
             }
         };
-        let number = |size: usize| size as u32;
+        let number = |size: usize| u32::try_from(size).map_err(|_| too_long(x.layout));
         let parameters = Parameters {
             x: Operand::rows(x.layout),
             a: Operand::columns(a.layout),
             b: b.map_or_else(Operand::default, |b| Operand::columns(b.layout)),
-            rows: number(rows),
-            inner: number(inner),
-            rank: number(rank),
-            columns: number(columns),
-            block: number(block),
+            rows: number(rows)?,
+            inner: number(inner)?,
+            rank: number(rank)?,
+            columns: number(columns)?,
+            block: number(block)?,
             scale: self.scaling as f32,
         };
-        let Parameters {
-            x: of_x,
-            a: of_a,
-            b: of_b,
-            ..
-        } = &parameters;
+        let p = &parameters;
         let readings = [
-            Reading::of(of_x, number(rows), number(inner)),
-            Reading::of(of_a, number(rank), number(inner)),
-            Reading::of(of_b, number(columns), number(rank)),
+            Reading::of(&p.x, p.rows, p.inner),
+            Reading::of(&p.a, p.rank, p.inner),
+            Reading::of(&p.b, p.columns, p.rank),
         ];
         let [x_flags, a_flags, b_flags] = readings.map(|it| [it.along_lines, it.fours]);
         let flags = [&x_flags[..], &a_flags, &b_flags, &[b.is_some()]].concat();

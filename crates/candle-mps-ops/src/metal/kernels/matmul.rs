@@ -72,19 +72,13 @@ impl MetalOp for Matmul {
         let mut gradients = vec![None, None];
         if pass.wants(0) {
             let (da, turned) = (stream.fresh(a)?, turned(b.layout)?);
-            let b = View {
-                layout: &turned,
-                ..b
-            };
+            let b = b.with(&turned);
             product::encode(stream, [g, b, da.view()], &Epilogue::default())?;
             gradients[0] = Some(da);
         }
         if pass.wants(1) {
             let (db, turned) = (stream.fresh(b)?, turned(a.layout)?);
-            let a = View {
-                layout: &turned,
-                ..a
-            };
+            let a = a.with(&turned);
             product::encode(stream, [a, g, db.view()], &Epilogue::default())?;
             gradients[1] = Some(db);
         }

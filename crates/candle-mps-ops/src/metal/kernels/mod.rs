@@ -5,6 +5,7 @@ mod gemv;
 mod linear;
 mod lora;
 mod matmul;
+mod plan;
 mod product;
 mod softmax;
 

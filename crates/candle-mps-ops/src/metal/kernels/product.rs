@@ -1,17 +1,13 @@
-//! Products of matrices as `product.metal` describes them: which dimension of a tensor is which of the product, and by
-//! which kernel it is computed.
-//!
-//! Each dimension in front of the matrices is one of three. What the result does not have is summed over, and becomes
-//! part of the inner dimension; what B does not have makes more rows of A; the rest counts products. Neighbours that
-//! one stride describes become one, so that a batch of sequences times one weight is one product with many rows.
+//! Products of matrices as `product.metal` describes them, and by which kernel they are computed.
 
 use candle_core::{DType, Layout};
 
+use super::plan::{Dim, Plan, regular};
 use super::{gemv, matmul};
 use crate::error::Result;
 use crate::metal::library::{Kernel, Source};
 use crate::metal::op::Stream;
-use crate::metal::stream::Argument::{self, Absent, Read, Write};
+use crate::metal::stream::Argument::{Absent, Read, Write};
 use crate::metal::too_long;
 use crate::metal::view::{Owned, View};
 use crate::ops::Activation;
@@ -44,7 +40,7 @@ pub(super) fn encode(
     let layouts = [whole(a)?, whole(b)?, whole(c)?];
     let plan = Plan::new(&layouts);
     if plan.inner.len() <= 2 {
-        return plan.encode(stream, [a, b, c], epilogue);
+        return dispatches(plan, stream, [a, b, c], epilogue);
     }
     let over: Vec<usize> = (0..dims.len())
         .filter(|&axis| layouts[2].stride()[axis] == 0)
@@ -52,226 +48,60 @@ pub(super) fn encode(
     let a = regular(a, &layouts[0], &over, dims.len() + 1)?;
     let b = regular(b, &layouts[1], &over, dims.len())?;
     let plan = Plan::new(&[a.layout.clone(), b.layout.clone(), layouts[2].clone()]);
-    plan.encode(stream, [a.view(), b.view(), c], epilogue)
+    dispatches(plan, stream, [a.view(), b.view(), c], epilogue)
 }
 
-/// A copy whose axes `over` lie next to the axis `inner`, so that one stride describes them all.
-fn regular(view: View<'_>, layout: &Layout, over: &[usize], inner: usize) -> Result<Owned> {
-    let rank = layout.dims().len();
-    let kept = (0..rank).filter(|axis| *axis != inner && !over.contains(axis));
-    let order: Vec<usize> = kept.chain(over.iter().copied()).chain([inner]).collect();
-    let turned = layout.permute(&order)?;
-    let copy = View {
-        storage: view.storage,
-        layout: &turned,
+/// Encodes it: one dispatch, or one for each index of those dimensions that the kernels do not count.
+fn dispatches(
+    mut plan: Plan,
+    stream: &Stream<'_>,
+    views: [View<'_>; 3],
+    epilogue: &Epilogue<'_>,
+) -> Result<()> {
+    if plan.products.len() <= 3 {
+        return dispatch(&plan, stream, views, epilogue);
+    }
+    let first = plan.products.remove(0);
+    for at in 0..first.size {
+        let mut one = plan.clone();
+        for (start, stride) in one.starts.iter_mut().zip(first.strides) {
+            *start += at * stride;
+        }
+        dispatches(one, stream, views, epilogue)?;
+    }
+    Ok(())
+}
+
+fn dispatch(
+    plan: &Plan,
+    stream: &Stream<'_>,
+    [a, b, c]: [View<'_>; 3],
+    epilogue: &Epilogue<'_>,
+) -> Result<()> {
+    let parameters = Parameters::new(plan, epilogue).ok_or_else(|| too_long(c.layout))?;
+    let [m, n] = match epilogue.more {
+        Some(more) => more.map(|view| Read(view.storage)),
+        None => [Absent; 2],
     };
-    let copy = copy.copied()?;
-    let mut back = vec![0; rank];
-    for (place, axis) in order.into_iter().enumerate() {
-        back[axis] = place;
-    }
-    Ok(Owned {
-        layout: copy.layout.permute(&back)?,
-        storage: copy.storage,
-    })
-}
-
-/// A dimension of a product, with the strides of A, B and C. What an operand lacks or repeats has the stride 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Dim {
-    size: usize,
-    strides: [usize; 3],
-}
-
-/// Without those of size 1, and neighbours made one where all operands allow that.
-fn merged(dims: Vec<Dim>) -> Vec<Dim> {
-    let mut merged: Vec<Dim> = Vec::with_capacity(dims.len());
-    for dim in dims.into_iter().filter(|dim| dim.size != 1) {
-        let next = dim.strides.map(|stride| stride.checked_mul(dim.size));
-        match merged.last_mut() {
-            Some(before) if before.strides.map(Some) == next => {
-                before.size *= dim.size;
-                before.strides = dim.strides;
-            }
-            _ => merged.push(dim),
-        }
-    }
-    merged
-}
-
-/// Takes the last dimension; none left is one of size 1.
-fn last(dims: &mut Vec<Dim>) -> Dim {
-    let one = Dim {
-        size: 1,
-        strides: [0; 3],
+    let arguments = [
+        Read(a.storage),
+        Read(b.storage),
+        Write(c.storage),
+        epilogue.keep.map_or(Absent, |z| Write(&z.storage)),
+        epilogue.bias.map_or(Absent, |bias| Read(bias.storage)),
+        m,
+        n,
+    ];
+    let call = Call {
+        dtype: c.dtype(),
+        floats: [a, b].map(|view| view.dtype() != c.dtype()),
+        split: plan.inner.len() == 2,
+        epilogue,
+        products: plan.products.iter().map(|dim| dim.size).product(),
+        parameters,
     };
-    dims.pop().unwrap_or(one)
-}
-
-/// The elements of a view as a matrix, with all dimensions but the last as rows. Copied only if no stride expresses that.
-pub(super) fn matrix(view: View<'_>) -> Result<Owned> {
-    let axes = view.layout.dims().iter().zip(view.layout.stride());
-    let mut front: Vec<Dim> = axes
-        .map(|(&size, &stride)| Dim {
-            size,
-            strides: [stride; 3],
-        })
-        .collect();
-    let columns = last(&mut front);
-    let shape = (front.iter().map(|dim| dim.size).product(), columns.size);
-    let mut front = merged(front);
-    if front.len() > 1 {
-        let copy = view.copied()?;
-        return Ok(Owned {
-            layout: Layout::contiguous(shape),
-            storage: copy.storage,
-        });
-    }
-    let strides = vec![last(&mut front).strides[0], columns.strides[0]];
-    Ok(Owned {
-        layout: Layout::new(shape.into(), strides, view.layout.start_offset()),
-        storage: view.storage.clone(),
-    })
-}
-
-/// The dimensions of a product, sorted by what they are.
-#[derive(Clone, Debug)]
-struct Plan {
-    starts: [usize; 3],
-    products: Vec<Dim>,
-    rows: Dim,
-    columns: Dim,
-    inner: Vec<Dim>,
-}
-
-impl Plan {
-    /// Of three layouts with the same dimensions in front of their matrices.
-    fn new(layouts: &[Layout; 3]) -> Self {
-        let dims = layouts[2].dims();
-        let front = dims.len() - 2;
-        let (mut products, mut rows, mut inner) = (vec![], vec![], vec![]);
-        for (axis, &size) in dims[..front].iter().enumerate() {
-            let strides = [0, 1, 2].map(|of: usize| layouts[of].stride()[axis]);
-            let dim = Dim { size, strides };
-            match strides {
-                [_, _, 0] => inner.push(dim),
-                [_, 0, _] => rows.push(dim),
-                _ => products.push(dim),
-            }
-        }
-        let [a, b, c] = [0, 1, 2].map(|of: usize| &layouts[of].stride()[front..]);
-        rows.push(Dim {
-            size: dims[front],
-            strides: [a[0], 0, c[0]],
-        });
-        inner.push(Dim {
-            size: layouts[0].dims()[front + 1],
-            strides: [a[1], b[0], 0],
-        });
-        let columns = Dim {
-            size: dims[front + 1],
-            strides: [0, b[1], c[1]],
-        };
-        let mut rows = merged(rows);
-        let its_rows = last(&mut rows);
-        products.extend(rows);
-        Self {
-            starts: [0, 1, 2].map(|of: usize| layouts[of].start_offset()),
-            products: merged(products),
-            rows: its_rows,
-            columns: last(&mut merged(vec![columns])),
-            inner: merged(inner),
-        }
-    }
-
-    /// Encodes it: one dispatch, or one for each index of those dimensions that the kernels do not count.
-    fn encode(
-        mut self,
-        stream: &Stream<'_>,
-        views: [View<'_>; 3],
-        epilogue: &Epilogue<'_>,
-    ) -> Result<()> {
-        if self.products.len() <= 3 {
-            return self.dispatch(stream, views, epilogue);
-        }
-        let first = self.products.remove(0);
-        for at in 0..first.size {
-            let mut one = self.clone();
-            for (start, stride) in one.starts.iter_mut().zip(first.strides) {
-                *start += at * stride;
-            }
-            one.encode(stream, views, epilogue)?;
-        }
-        Ok(())
-    }
-
-    fn dispatch(
-        mut self,
-        stream: &Stream<'_>,
-        [a, b, c]: [View<'_>; 3],
-        epilogue: &Epilogue<'_>,
-    ) -> Result<()> {
-        let count = |size: usize| u32::try_from(size).map_err(|_| too_long(c.layout));
-        let own = last(&mut self.inner);
-        let over = self.inner.pop();
-        let ahead = 3 - self.products.len();
-        let products = [0, 1, 2].map(|at: usize| match at.checked_sub(ahead) {
-            Some(at) => self.products[at],
-            None => last(&mut vec![]),
-        });
-        let operand = |of: usize, line: Dim| Operand {
-            start: self.starts[of] as u64,
-            batch: products.map(|dim| dim.strides[of] as u64),
-            line: line.strides[of] as u64,
-            inner: [over.unwrap_or_default(), own].map(|dim| dim.strides[of] as u64),
-        };
-        let result = operand(2, self.rows);
-        let bias = epilogue.bias.map(|bias| bias.layout);
-        let [m, n] = match epilogue.more {
-            Some([m, n]) => [Operand::rows(m.layout), Operand::columns(n.layout)],
-            None => [Operand::default(); 2],
-        };
-        let parameters = Parameters {
-            a: operand(0, self.rows),
-            b: operand(1, self.columns),
-            m,
-            n,
-            c_start: result.start,
-            c_batch: result.batch,
-            c_row: result.line,
-            bias_start: bias.map_or(0, |bias| bias.start_offset() as u64),
-            bias_step: bias.map_or(0, |bias| bias.stride()[0] as u64),
-            rows: count(self.rows.size)?,
-            columns: count(self.columns.size)?,
-            inner: count(own.size * over.map_or(1, |dim| dim.size))?,
-            split: count(own.size)?,
-            more: count(epilogue.more.map_or(0, |[m, _]| m.dims()[1]))?,
-            dims: [count(products[1].size)?, count(products[2].size)?],
-            gap: 0,
-        };
-        let products: usize = products.iter().map(|dim| dim.size).product();
-        count(products)?;
-        let keep = epilogue.keep.map(|z| &z.storage);
-        let call = Call {
-            dtype: c.dtype(),
-            floats: [a, b].map(|view| view.dtype() != c.dtype()),
-            split: over.is_some(),
-            epilogue,
-            arguments: [
-                Read(a.storage),
-                Read(b.storage),
-                Write(c.storage),
-                keep.map_or(Absent, Write),
-                epilogue.bias.map_or(Absent, |bias| Read(bias.storage)),
-                epilogue.more.map_or(Absent, |[m, _]| Read(m.storage)),
-                epilogue.more.map_or(Absent, |[_, n]| Read(n.storage)),
-            ],
-            products,
-            parameters,
-        };
-        let (kernel, grid) = gemv::kernel(&call).unwrap_or_else(|| matmul::kernel(&call));
-        stream.dispatch(&kernel, &call.arguments, &call.parameters, grid)
-    }
+    let (kernel, grid) = gemv::kernel(&call).unwrap_or_else(|| matmul::kernel(&call));
+    stream.dispatch(&kernel, &arguments, &call.parameters, grid)
 }
 
 /// `Operand` of `tile.metal`.
@@ -331,6 +161,50 @@ pub(super) struct Parameters {
     gap: u32,
 }
 
+impl Parameters {
+    /// Of a plan with three dimensions of products and two inner ones at most. None if 32 bits do not count something.
+    fn new(plan: &Plan, epilogue: &Epilogue<'_>) -> Option<Self> {
+        let count = |size: usize| u32::try_from(size).ok();
+        // In front of those that there are, others of size 1.
+        let at = |dims: &[Dim], most: usize, at: usize| {
+            let place = (at + dims.len()).checked_sub(most);
+            place.map_or(Dim::ONE, |place| dims[place])
+        };
+        let products = [0, 1, 2].map(|place| at(&plan.products, 3, place));
+        let inner = [0, 1].map(|place| at(&plan.inner, 2, place));
+        let operand = |of: usize, line: Dim| Operand {
+            start: plan.starts[of] as u64,
+            batch: products.map(|dim| dim.strides[of] as u64),
+            line: line.strides[of] as u64,
+            inner: inner.map(|dim| dim.strides[of] as u64),
+        };
+        let (result, bias) = (operand(2, plan.rows), epilogue.bias.map(|bias| bias.layout));
+        let [m, n] = match epilogue.more {
+            Some([m, n]) => [Operand::rows(m.layout), Operand::columns(n.layout)],
+            None => [Operand::default(); 2],
+        };
+        count(products.iter().map(|dim| dim.size).product())?;
+        Some(Self {
+            a: operand(0, plan.rows),
+            b: operand(1, plan.columns),
+            m,
+            n,
+            c_start: result.start,
+            c_batch: result.batch,
+            c_row: result.line,
+            bias_start: bias.map_or(0, |bias| bias.start_offset() as u64),
+            bias_step: bias.map_or(0, |bias| bias.stride()[0] as u64),
+            rows: count(plan.rows.size)?,
+            columns: count(plan.columns.size)?,
+            inner: count(inner[0].size * inner[1].size)?,
+            split: count(inner[1].size)?,
+            more: count(epilogue.more.map_or(0, |[m, _]| m.layout.dims()[1]))?,
+            dims: [count(products[1].size)?, count(products[2].size)?],
+            gap: 0,
+        })
+    }
+}
+
 /// A dispatch, but for its kernel.
 pub(super) struct Call<'a> {
     dtype: DType,
@@ -339,7 +213,6 @@ pub(super) struct Call<'a> {
     /// Whether the inner dimension is two.
     split: bool,
     epilogue: &'a Epilogue<'a>,
-    arguments: [Argument<'a>; 7],
     /// How many products.
     pub(super) products: usize,
     pub(super) parameters: Parameters,

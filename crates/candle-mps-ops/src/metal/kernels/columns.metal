@@ -1,8 +1,8 @@
 // Sums over the rows of a matrix, such as the gradient of a bias.
 //
 // A threadgroup has 32 columns, one for each lane, so that a simdgroup reads neighbours; its simdgroups share the rows
-// and meet once. 16 of them keep many reads under way where columns are few; 2 KB of threadgroup memory. Not measured on
-// a Mac.
+// and meet once. 16 of them keep many reads under way where columns are few; 2 KB of threadgroup memory. Not measured
+// on a Mac.
 
 struct ColumnsShape {
   Shape shape;

@@ -1,8 +1,8 @@
 // Products with few rows of A, such as one token of a model: see `product.metal`. What counts is that B, the weight, is
 // read once and by neighbours; A is small and stays in the cache.
 //
-// `gemv` is for a B whose columns have neighbouring elements, a weight [out, in] as it is. A simdgroup has four columns,
-// so that what it reads of A serves four times. The sums take 4 registers of a thread for each row, 32 at most, and no
+// `gemv` is for a B whose columns have neighbouring elements, a weight [out, in] as it is. A simdgroup has four
+// columns, so that what it reads of A serves four times. The sums take 4 registers of a thread for each row, 32 at most, and no
 // threadgroup memory; four simdgroups to a threadgroup only save threadgroups.
 //
 // `gemv_across` is for a B whose rows have them, as in the gradient of x. A threadgroup has 128 columns, four for each

@@ -41,8 +41,10 @@ kernel void before_activation(device const T* z [[buffer(0)]],
   g += row_start(at.g, at.shape, group.y) + column * at.g.step;
   u += row_start(at.u, at.shape, group.y) + column * at.u.step;
   if (BY_FOURS) {
-    const float4 slope = load4(g), from = load4(z);
-    store4(u, float4(before(slope.x, from.x), before(slope.y, from.y), before(slope.z, from.z), before(slope.w, from.w)));
+    const float4 slopes = load4(g), from = load4(z);
+    float4 before_it;
+    for (ushort i = 0; i < 4; i++) before_it[i] = before(slopes[i], from[i]);
+    store4(u, before_it);
   } else {
     *u = T(before(float(*g), float(*z)));
   }

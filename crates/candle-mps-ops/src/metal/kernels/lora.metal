@@ -3,8 +3,9 @@
 //
 // By blocks of eight rows: 8 simdgroups share the inner dimension of x · A, DEPTH elements at a time, without waiting
 // for each other, and add up what they have; then they share the columns of B. Eight rows are one simdgroup matrix, so
-// that 128 rows are work for 16 threadgroups and each computes t once. The tiles of a simdgroup, 8 and 16 lines, fit into
-// 2 KB, where its part of t goes as well: 18 KB for a threadgroup with t. The sums take up to 16 registers of a thread.
+// that 128 rows make 16 blocks; with fewer blocks than a GPU needs, several threadgroups share the columns of one, and
+// each computes t. The tiles of a simdgroup, 8 and 16 lines, fit into 2 KB, where its part of t goes as well: 18 KB for
+// a threadgroup with t. The sums take up to 16 registers of a thread.
 //
 // By single rows, for a token or a few: a simdgroup matrix would be empty but for one row. 256 threads share the inner
 // dimension, then the columns; 2.3 KB. Where y is wide, several threadgroups have a part of it and compute t each: at
@@ -57,9 +58,11 @@ kernel void lora_block(device const T* x [[buffer(0)]],
   threadgroup float* own = parts + simdgroup * OWN;
   threadgroup float* left = own;
   threadgroup float* right = own + 8 * PITCH;
-  const uint row = group.y * 8;
+  const uint row = group.y * 8, rank = at.rank;
   const Reading read_x = {X_ALONG_LINES, X_FOURS}, read_a = {A_ALONG_LINES, A_FOURS};
   const Inner along_x = {0, at.x.inner[1], 0}, along_a = {0, at.a.inner[1], 0};
+  x += at.x.start;
+  a += at.a.start;
 
   Accumulator<1, 2> low_sums[MOST_RANK / CHUNK];
   EACH_CHUNK(chunk) low_sums[chunk].clear();
@@ -67,8 +70,8 @@ kernel void lora_block(device const T* x [[buffer(0)]],
     EACH_CHUNK(chunk) {
       // The simdgroup does not multiply the tiles of before any more.
       simdgroup_barrier(mem_flags::mem_threadgroup);
-      if (chunk == 0) read_tile<8, 32>(left, x + at.x.start, at.x.line, along_x, read_x, row, at.rows, k, at.inner, lane);
-      read_tile<CHUNK, 32>(right, a + at.a.start, at.a.line, along_a, read_a, chunk * CHUNK, at.rank, k, at.inner, lane);
+      if (chunk == 0) read_tile<8, 32>(left, x, at.x.line, along_x, read_x, row, at.rows, k, at.inner, lane);
+      read_tile<CHUNK, 32>(right, a, at.a.line, along_a, read_a, chunk * CHUNK, rank, k, at.inner, lane);
       // The tiles are there.
       simdgroup_barrier(mem_flags::mem_threadgroup);
       low_sums[chunk].add(left, PITCH, right);
@@ -85,9 +88,9 @@ kernel void lora_block(device const T* x [[buffer(0)]],
     for (ushort part = 0; part < SIMDGROUPS; part++) sum += parts[part * OWN + item];
     // Behind the rank, infinity times nothing would be NaN.
     if (DELTA) {
-      low[its_row * LOW_PITCH + its_rank] = its_rank < at.rank ? at.scale * sum : 0;
-    } else if (row + its_row < at.rows && its_rank < at.rank) {
-      reinterpret_cast<device float*>(out)[ulong(row + its_row) * at.rank + its_rank] = at.scale * sum;
+      low[its_row * LOW_PITCH + its_rank] = its_rank < rank ? at.scale * sum : 0;
+    } else if (row + its_row < at.rows && its_rank < rank) {
+      reinterpret_cast<device float*>(out)[ulong(row + its_row) * rank + its_rank] = at.scale * sum;
     }
   }
   if (!DELTA) return;
@@ -96,6 +99,7 @@ kernel void lora_block(device const T* x [[buffer(0)]],
 
   const Reading read_b = {B_ALONG_LINES, B_FOURS};
   const Inner along_b = {0, at.b.inner[1], 0};
+  b += at.b.start;
   const uint first = group.x * at.block, end = min(first + at.block, at.columns);
   for (uint column = first + simdgroup * CHUNK; column < end; column += SIMDGROUPS * CHUNK) {
     Accumulator<1, 2> sums;
@@ -103,7 +107,7 @@ kernel void lora_block(device const T* x [[buffer(0)]],
     EACH_CHUNK(chunk) {
       // The simdgroup does not use this memory any more.
       simdgroup_barrier(mem_flags::mem_threadgroup);
-      read_tile<CHUNK, 32>(right, b + at.b.start, at.b.line, along_b, read_b, column, end, chunk * CHUNK, at.rank, lane);
+      read_tile<CHUNK, 32>(right, b, at.b.line, along_b, read_b, column, end, chunk * CHUNK, rank, lane);
       // The tile is there.
       simdgroup_barrier(mem_flags::mem_threadgroup);
       sums.add(low + chunk * CHUNK, LOW_PITCH, right);

@@ -23,7 +23,7 @@ const PLACES: usize = 2048;
 pub(crate) struct Source {
     /// The op, as in the file's name.
     pub(crate) name: &'static str,
-    /// The file, with `common.metal` in front.
+    /// The file, with what it shares in front.
     pub(crate) text: &'static str,
     /// Its function constants of type `bool` have the indices from 0 to this.
     pub(crate) flags: usize,
@@ -34,13 +34,14 @@ pub(crate) struct Source {
 /// The index of the first function constant that is a number.
 pub(crate) const NUMBERS: usize = 16;
 
-/// The text of a file of kernels, with what they share in front.
+/// The text of a file of kernels, with what they share in front: `common.metal`, and what some of them share.
 macro_rules! source {
-    ($name:literal, flags: $flags:expr, numbers: $numbers:expr) => {
+    ($name:literal, $(with: [$($shared:literal),*],)? flags: $flags:expr, numbers: $numbers:expr) => {
         $crate::metal::library::Source {
             name: $name,
             text: concat!(
                 include_str!("common.metal"),
+                $($(include_str!(concat!($shared, ".metal")),)*)?
                 include_str!(concat!($name, ".metal"))
             ),
             flags: $flags,

@@ -40,6 +40,19 @@ impl View<'_> {
     }
 }
 
+impl<'a> View<'a> {
+    /// The same storage, with its elements elsewhere or in another order.
+    pub(crate) fn with<'b>(self, layout: &'b Layout) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View {
+            storage: self.storage,
+            layout,
+        }
+    }
+}
+
 /// A tensor outside of Candle's graph.
 #[derive(Clone, Debug)]
 pub(crate) struct Owned {

@@ -14,7 +14,7 @@ use super::matmul::readable;
 use super::operand::{Float, Operand, rows, view};
 use crate::error::Result;
 
-const OP: &str = "linear";
+pub(crate) const OP: &str = "linear";
 
 /// The function that [`linear_with`] applies.
 pub use candle_mps_cpu::matmul::Activation;

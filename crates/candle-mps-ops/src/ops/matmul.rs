@@ -72,7 +72,7 @@ fn product_shape(a: &Tensor, b: &Tensor) -> Result<Shape> {
 }
 
 /// The dimensions to which both are broadcast, aligned at the right.
-fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     let (long, short) = if a.len() < b.len() { (b, a) } else { (a, b) };
     let mut dims = long.to_vec();
     for (dim, &other) in dims.iter_mut().rev().zip(short.iter().rev()) {

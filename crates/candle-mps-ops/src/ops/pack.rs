@@ -12,6 +12,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
+#[cfg(feature = "metal")]
+use candle_core::MetalStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 use super::operand::{Float, with_float};
@@ -71,6 +73,15 @@ impl Pack {
         Ok((storage, Shape::from(1)))
     }
 
+    /// The same on Metal, where nobody needs its value: it is left as it is.
+    #[cfg(feature = "metal")]
+    fn metal_element(&self, like: &MetalStorage) -> candle_core::Result<(MetalStorage, Shape)> {
+        use candle_core::backend::BackendStorage;
+
+        let storage = crate::metal::stream::output(like.device(), 1, like.dtype())?;
+        Ok((storage, Shape::from(1)))
+    }
+
     fn hand_out<const N: usize>(&self) -> candle_core::Result<[Option<Tensor>; N]> {
         let mut gradients = self.parcel.collect()?.into_iter();
         Ok(std::array::from_fn(|_| gradients.next().flatten()))
@@ -84,6 +95,15 @@ impl CustomOp1 for Pack {
 
     fn cpu_fwd(&self, s: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
         self.element(s)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s: &MetalStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        self.metal_element(s)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
@@ -105,6 +125,17 @@ impl CustomOp2 for Pack {
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         self.element(s)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        self.metal_element(s)
     }
 
     fn bwd(
@@ -134,6 +165,19 @@ impl CustomOp3 for Pack {
         _: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         self.element(s)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(MetalStorage, Shape)> {
+        self.metal_element(s)
     }
 
     fn bwd(

@@ -4,53 +4,14 @@
 constant bool BY_FOURS [[function_constant(0)]];  // rows begin and end at multiples of four neighbours
 constant ushort UNIT [[function_constant(16)]];   // 0: silu, 1: gelu with tanh, 2: gelu
 
-// The share of x that passes, and its slope by x.
-struct Gate {
-  float share;
-  float slope;
-};
-
-inline Gate silu_gate(float x) {
-  const float s = 1 / (1 + exp(-x));
-  return {s, s * (1 - s)};
-}
-
-inline Gate tanh_gate(float x) {
-  const float k = 0.79788456f;  // sqrt(2 / pi)
-  const float t = precise::tanh(k * (x + 0.044715f * x * x * x));
-  return {0.5f * (1 + t), 0.5f * (1 - t * t) * k * (1 + 3 * 0.044715f * x * x)};
-}
-
-// By Chebyshev's fit of the complementary error function, which is right to 1.2e-7 of its value.
-inline Gate normal_gate(float x) {
-  const float z = abs(x) * 0.70710678f, t = 1 / (1 + 0.5f * z);
-  float fit = 0.17087277f;
-  fit = fit * t - 0.82215223f;
-  fit = fit * t + 1.48851587f;
-  fit = fit * t - 1.13520398f;
-  fit = fit * t + 0.27886807f;
-  fit = fit * t - 0.18628806f;
-  fit = fit * t + 0.09678418f;
-  fit = fit * t + 0.37409196f;
-  fit = fit * t + 1.00002368f;
-  fit = fit * t - 1.26551223f;
-  const float tail = 0.5f * t * exp(fit - z * z);
-  return {x > 0 ? 1 - tail : tail, 0.39894228f * exp(-0.5f * x * x)};
-}
-
 inline Gate gate_of(float x) {
   if (UNIT == 0) return silu_gate(x);
   return UNIT == 1 ? tanh_gate(x) : normal_gate(x);
 }
 
-// f(x).
 inline float value(float x) { return x * gate_of(x).share; }
 
-// f'(x).
-inline float slope(float x) {
-  const Gate gate = gate_of(x);
-  return gate.share + x * gate.slope;
-}
+inline float slope(float x) { return slope_of(x, gate_of(x)); }
 
 struct GluShape {
   Shape shape;

@@ -12,7 +12,7 @@ use crate::ops::fused::Kept;
 use crate::ops::geglu::GeGlu;
 use crate::ops::swiglu::SwiGlu;
 
-static SOURCE: Source = source!("glu", flags: 1, numbers: 1);
+static SOURCE: Source = source!("glu", with: ["gates"], flags: 1, numbers: 1);
 
 /// The function of the gate, as `glu.metal` numbers it.
 #[derive(Clone, Copy)]

@@ -158,7 +158,7 @@ kernel void layer_norm_weight_gradient(device const T* x [[buffer(0), function_c
                                        device T* db [[buffer(4), function_constant(BIAS)]],
                                        constant LayerNormWeightShape& at [[buffer(5)]],
                                        PLACES) {
-  threadgroup float shared[2 * 32 * 32];
+  threadgroup float shared[2 * 16 * 32];
   const uint column = group * 32 + lane;
   float along = 0, all = 0;
   if (column < at.shape.width) {
@@ -176,7 +176,7 @@ kernel void layer_norm_weight_gradient(device const T* x [[buffer(0), function_c
     if (simdgroup == 0 && column < at.shape.width) dw[column] = T(along);
   }
   if (BIAS) {
-    all = sum_of_column(all, all_simdgroups, simdgroup, lane, shared + 32 * 32);
+    all = sum_of_column(all, all_simdgroups, simdgroup, lane, shared + 16 * 32);
     if (simdgroup == 0 && column < at.shape.width) db[column] = T(all);
   }
 }

@@ -134,7 +134,7 @@ impl MetalOp for LayerNorm {
                 shape,
                 rows: [x, g],
             };
-            stream.dispatch(&kernel, &arguments, &parameters, columns(&shape))
+            stream.dispatch(&kernel, &arguments, &parameters, columns::grid(&shape))
         })?;
         Ok(vec![Some(dx), dw, db])
     }

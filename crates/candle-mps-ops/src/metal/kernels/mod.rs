@@ -1,47 +1,22 @@
 //! The ops' kernels, two files for each op: `softmax.metal` and, in `softmax.rs`, how it is called.
 
 mod attention;
+mod columns;
 mod cross_entropy;
+mod gemv;
 mod glu;
 mod layer_norm;
+mod linear;
+mod lora;
+mod matmul;
+mod plan;
+mod product;
 mod rms_norm;
 mod rope;
 mod softmax;
 
 use super::stream::Grid;
-
-use candle_core::Tensor;
-
-use super::op::{Gradients, MetalOp, Pass, Stream};
-use super::view::{Shape, View};
-use crate::error::Result;
-use crate::ops;
-use crate::ops::fused::Kept;
-
-/// Ops whose kernels are not written yet: Candle computes them.
-macro_rules! not_yet {
-    ($([$($generics:tt)*] $op:ty,)*) => {$(
-        impl<$($generics)*> MetalOp for $op {
-            fn refuses(&self, _: &[(&'static str, &Tensor)]) -> Option<&'static str> {
-                Some("there is no kernel for it yet")
-            }
-
-            fn encode(&self, _: &Stream<'_>, _: &[View<'_>], _: bool, _: View<'_>) -> Result<Option<Kept>> {
-                Ok(None)
-            }
-
-            fn encode_backward(&self, _: &Stream<'_>, _: &Pass<'_>) -> Result<Gradients> {
-                Ok(vec![])
-            }
-        }
-    )*};
-}
-
-not_yet!(
-    [const FULL: bool] ops::lora::Lora<FULL>,
-    [] ops::linear::Linear,
-    [] ops::matmul::Matmul,
-);
+use super::view::Shape;
 
 /// Threads of a simdgroup, on every GPU of Apple's.
 const LANES: usize = 32;
@@ -84,12 +59,6 @@ fn elementwise(shape: &Shape) -> Grid {
         groups: [fours.div_ceil(threads), shape.rows as usize, 1],
         threads,
     }
-}
-
-/// The grid for sums over the rows of each column: a lane for each column, and a simdgroup for some of the rows.
-fn columns(shape: &Shape) -> Grid {
-    let simdgroups = (shape.rows as usize).div_ceil(8).clamp(1, 32);
-    Grid::line((shape.width as usize).div_ceil(LANES), simdgroups * LANES)
 }
 
 #[cfg(test)]

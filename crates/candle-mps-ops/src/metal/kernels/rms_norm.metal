@@ -134,7 +134,7 @@ kernel void rms_norm_weight_gradient(device const T* x [[buffer(0)]],
                                      device T* dw [[buffer(3)]],
                                      constant RmsNormWeightShape& at [[buffer(4)]],
                                      PLACES) {
-  threadgroup float shared[32 * 32];
+  threadgroup float shared[16 * 32];
   const uint column = group * 32 + lane;
   float sum = 0;
   if (column < at.shape.width) {

@@ -116,7 +116,7 @@ impl MetalOp for RmsNorm {
                 shape,
                 rows: [x, g],
             };
-            stream.dispatch(&kernel, &arguments, &parameters, columns(&shape))
+            stream.dispatch(&kernel, &arguments, &parameters, columns::grid(&shape))
         })?;
         Ok(vec![Some(dx), dw])
     }

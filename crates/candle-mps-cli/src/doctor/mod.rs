@@ -20,7 +20,7 @@ use self::paths::Path;
 use self::system::System;
 
 /// How to get a build that looks for GPUs.
-const INSTALL: &str = "run `cargo install candle-mps-cli --features metal`";
+pub const INSTALL: &str = "run `cargo install candle-mps-cli --features metal`";
 
 /// The report, as `--json` prints it.
 #[derive(Debug, Serialize)]

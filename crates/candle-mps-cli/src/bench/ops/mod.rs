@@ -307,6 +307,35 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "metal")]
+    fn a_gpu_gives_what_the_processor_gives() {
+        let gpu = candle_mps::metal::device(0).unwrap();
+        for op in all().filter(|op| !op.name.starts_with("smollm2")) {
+            let sizes = &small(op)[0];
+            for (&pass, side) in op
+                .passes
+                .iter()
+                .flat_map(|pass| [(pass, Side::Ours), (pass, Side::Candle)])
+            {
+                let run = |device: &Device| {
+                    let mut call = op.make(side, pass, sizes, DType::F32, device).unwrap();
+                    match call.call().unwrap() {
+                        Outcome::Tensor(it) => it.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+                        _ => Vec::new(),
+                    }
+                };
+                let (here, there) = (run(&Device::Cpu), run(&gpu));
+                gpu.synchronize().unwrap();
+                assert_eq!(here.len(), there.len(), "{} {pass}", op.name);
+                for (here, there) in here.iter().zip(&there) {
+                    let far = (here - there).abs();
+                    assert!(far <= 1e-4 * here.abs().max(1.), "{} {pass}", op.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn chains_go_on_from_their_results_and_begin_anew() {
         for op in all().filter(|op| op.chains) {
             let sizes = &small(op)[0];

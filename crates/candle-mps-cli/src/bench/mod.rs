@@ -427,12 +427,9 @@ fn list(out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "  {:<17} {}{usual}{why}", entry.id, entry.title)?;
     }
     let gpu = device::gpu();
-    writeln!(
-        out,
-        "\ndevices:\n  {:<17} every op, in the regimes latency and chain\n  {:<17} and in the regime encode: {gpu}",
-        Place::Cpu,
-        Place::Metal
-    )
+    writeln!(out, "\ndevices, and the regimes there:")?;
+    writeln!(out, "  {:<17} latency, chain", Place::Cpu)?;
+    writeln!(out, "  {:<17} latency, chain, encode: {gpu}", Place::Metal)
 }
 
 fn progress(rows: usize) -> ProgressBar {

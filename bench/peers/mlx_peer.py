@@ -123,6 +123,10 @@ FUNCTIONS = {
 
 
 def make(question):
+    if question["device"] == "metal" and not mx.metal.is_available():
+        raise Lacks("a GPU: mlx.core.metal is not available")
+    # Calls go to the default device, and there is one question at a time.
+    mx.set_default_device(mx.gpu if question["device"] == "metal" else mx.cpu)
     op, which, dtype, sizes = (question[name] for name in ("op", "pass", "dtype", "sizes"))
     if op not in FUNCTIONS or which == "step":
         raise Lacks(f"{op} {which}")
@@ -131,14 +135,12 @@ def make(question):
     run, operands, wanted = FUNCTIONS[op](TYPES[dtype], *sizes)
     mx.eval(operands)
     if which == "forward":
-        return Call(run, operands, mx.eval)
+        return Call(run, operands, mx.eval, mx.async_eval)
     # MLX has no graph that stands: its gradient computes the result again.
     grads = mx.grad(lambda *operands: run(*operands).sum(), argnums=list(range(wanted)))
-    return Call(grads, operands, mx.eval)
+    return Call(grads, operands, mx.eval, mx.async_eval)
 
 
 if __name__ == "__main__":
-    # On Apple silicon this would be the GPU.
-    mx.set_default_device(mx.cpu)
     mx.random.seed(0)
-    serve(f"MLX {mx.__version__}, CPU", make)
+    serve(f"MLX {mx.__version__}", make)

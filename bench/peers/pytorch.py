@@ -216,13 +216,32 @@ OTHERS = {
 }
 
 
-def finish(result):
+def on_cpu(result):
     """Nothing is put off on the CPU."""
 
 
+def on_gpu(result):
+    """Waits for everything that was handed over."""
+    torch.mps.synchronize()
+
+
 def make(question):
+    if question["device"] == "cpu":
+        return call(question, on_cpu)
+    if not torch.backends.mps.is_available():
+        raise Lacks("a GPU: torch.backends.mps is not available")
+    if question["dtype"] == "f64":
+        raise Lacks("f64 on Metal")
+    # Operands are made there; a call takes its device from them.
+    with torch.device("mps"):
+        made = call(question, on_gpu)
+    torch.mps.synchronize()
+    return made
+
+
+def call(question, finish):
     op, which, dtype, sizes = (question[name] for name in ("op", "pass", "dtype", "sizes"))
-    if dtype == "f16" and op in ("matmul", "linear"):
+    if dtype == "f16" and op in ("matmul", "linear") and question["device"] == "cpu":
         raise Lacks("f16 products, which are emulated there at seconds a call")
     if (op, which) in OTHERS:
         return Call(OTHERS[op, which](TYPES[dtype], *sizes), [], finish)

@@ -170,6 +170,30 @@ fn with_metal_the_gpu_is_used() {
     );
     assert_eq!(report["uses"]["mps"], true, "{report}");
     assert_eq!(candle_mps(&[]).status.code(), Some(0));
+    let kernels = &report["kernels"];
+    assert_eq!(kernels["tried"]["is"], "right", "{kernels}");
+    assert_eq!(kernels["bf16"], true, "{kernels}");
+    let table = kernels["table"].as_array().unwrap();
+    assert_eq!(table.last().unwrap()["op"], "*", "{kernels}");
+    assert!(stdout(&candle_mps(&[])).contains("every op: "), "{kernels}");
+}
+
+#[test]
+#[cfg(feature = "metal")]
+fn what_overrules_the_table_of_routes_is_shown() {
+    let with = |route: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_candle-mps"));
+        command.env("CANDLE_MPS_ROUTE", route);
+        command.output().unwrap()
+    };
+    let output = with("softmax=candle");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.contains("overrules it: softmax=candle"), "{text}");
+    assert!(text.contains("not tried"), "{text}");
+    let output = with("softmax=fast");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout(&output).contains("`fast`"), "{output:?}");
 }
 
 #[test]

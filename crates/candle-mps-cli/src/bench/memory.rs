@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::device::Place;
 use super::peers;
 use super::process::Process;
 use super::protocol::{Answer, Question};
@@ -64,6 +65,7 @@ fn peak(id: &str) -> Option<f64> {
         sizes: SIZES.to_vec(),
         dtype: "f32".to_owned(),
         regime: Regime::Latency,
+        device: Place::Cpu,
         results: 1,
     };
     match process.ask(&step).ok()? {

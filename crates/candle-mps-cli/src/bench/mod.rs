@@ -4,6 +4,7 @@
 //! What goes wrong with one peer or one row is noted and the rest goes on; results are written after every
 //! row.
 
+mod device;
 mod limits;
 mod memory;
 mod ops;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::device::{Asked, Place};
 use self::peers::Entry;
 use self::plan::Planned;
 use self::protocol::Question;
@@ -34,7 +36,8 @@ use crate::results::{self, BENCH, FOLDER, Machine};
 
 pub const EXAMPLES: &str = "\
 Examples:
-  candle-mps bench                              the usual rows, a minute or two
+  candle-mps bench                              the usual rows, a minute or two for each device
+  candle-mps bench --device metal               only those on the GPU
   candle-mps bench --ops softmax,lora           only these ops
   candle-mps bench --against candle,pytorch     only these peers
   candle-mps bench --shapes mine.toml           rows of one's own; --list shows what can be in them
@@ -55,6 +58,9 @@ pub struct Arguments {
     /// Only these ops, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "OP")]
     ops: Vec<String>,
+    /// Where to measure [default: cpu, and metal after it where this build finds a GPU]
+    #[arg(long, value_enum, value_name = "DEVICE")]
+    device: Option<Asked>,
     /// Only these peers, separated by commas; --list shows them
     #[arg(long, value_delimiter = ',', value_name = "PEER")]
     against: Vec<String>,
@@ -97,6 +103,12 @@ pub enum Error {
     /// The file cannot be read, or is none of shapes.
     #[error("{}: {why}", path.display())]
     Shapes { path: PathBuf, why: String },
+    /// Metal was asked for, and there is none.
+    #[error(
+        "cannot measure on Metal: {0}. On a Mac, run `cargo install candle-mps-cli --features metal`; \
+         --device cpu measures the processor"
+    )]
+    NoMetal(String),
     /// Python is not there or too old.
     #[error("cannot install the peers: {0}")]
     Install(String),
@@ -125,8 +137,9 @@ pub fn run(arguments: &Arguments) -> Result<bool, Error> {
     if arguments.memory {
         return memory::run(arguments.json, &mut out).map_err(Error::Output);
     }
-    let (rows, mut problems) = planned(arguments)?;
-    let mut peers = chosen(&arguments.against, &mut problems)?;
+    let asked = Asked::or_usual(arguments.device)?;
+    let (rows, mut problems) = planned(arguments, asked)?;
+    let mut peers = chosen(&arguments.against, &rows, &mut problems)?;
     let mut bench = Bench {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         command: results::command(),
@@ -166,11 +179,33 @@ fn measure(
     let effort = Effort::new(Duration::from_secs_f64(arguments.seconds));
     let progress = progress(rows.len());
     let mut writes = Writes::new(&arguments.out);
+    let mut device = None;
     for planned in rows {
         progress.set_message(format!("{} {}", planned.op, planned.shape()));
+        if !arguments.json && device.replace(planned.device) != Some(planned.device) {
+            progress.suspend(|| table::columns(planned.device, bench, out))?;
+        }
+        let question = question(planned);
+        let takes_part: Vec<_> = peers
+            .iter()
+            .map(|seat| seat.entry.takes_part(planned))
+            .collect();
+        if turns::starts_anew(&question) {
+            for (at, seat) in peers.iter_mut().enumerate() {
+                if takes_part[at]
+                    && let Some(problem) = seat.anew()
+                {
+                    bench.problems.push(problem);
+                    bench.peers[at] = seat.entry.column();
+                }
+            }
+        }
         let (mut cells, gone) = {
-            let mut at_table: Vec<_> = peers.iter_mut().map(Seat::peer).collect();
-            turns::row(&mut at_table, &question(planned), effort, &mut random)
+            let seats = peers.iter_mut().zip(&takes_part);
+            let mut at_table: Vec<_> = seats
+                .map(|(seat, &takes_part)| seat.peer().filter(|_| takes_part))
+                .collect();
+            turns::row(&mut at_table, &question, effort, &mut random)
         };
         for (at, _) in gone {
             if let Some(given_up) = peers[at].restart() {
@@ -184,7 +219,7 @@ fn measure(
             shape: planned.shape(),
             dtype: planned.dtype.clone(),
             regime: planned.regime,
-            device: "cpu".to_owned(),
+            device: planned.device.to_string(),
             bytes: planned.bytes,
             flops: planned.flops,
             cells: Vec::new(),
@@ -228,12 +263,13 @@ fn question(planned: &Planned) -> Question {
         sizes: planned.sizes.clone(),
         dtype: planned.dtype.clone(),
         regime: planned.regime,
+        device: planned.device,
         results: 1,
     }
 }
 
-/// The rows that are wanted, and what was wrong with others.
-fn planned(arguments: &Arguments) -> Result<(Vec<Planned>, Vec<String>), Error> {
+/// The rows that are wanted, those on the processor first, and what was wrong with others.
+fn planned(arguments: &Arguments, asked: Asked) -> Result<(Vec<Planned>, Vec<String>), Error> {
     let (mut rows, mut problems) = match &arguments.shapes {
         None => plan::read(plan::USUAL).map_err(Error::Usage)?,
         Some(path) => {
@@ -257,7 +293,15 @@ fn planned(arguments: &Arguments) -> Result<(Vec<Planned>, Vec<String>), Error> 
     if !arguments.ops.is_empty() {
         rows.retain(|row| arguments.ops.contains(&row.op));
     }
+    let elsewhere = rows.iter().find(|row| !asked.has(row.device));
+    let elsewhere = elsewhere.map(|row| {
+        let device = row.device;
+        format!("these rows are on {device}: ask for them by --device {device}, or write another `device` into them")
+    });
+    rows.retain(|row| asked.has(row.device));
+    rows.sort_by_key(|row| row.device != Place::Cpu);
     if rows.is_empty() {
+        problems.extend(elsewhere);
         problems.push("nothing is left to measure".to_owned());
         return Err(Error::Usage(problems.join("\n")));
     }
@@ -265,7 +309,11 @@ fn planned(arguments: &Arguments) -> Result<(Vec<Planned>, Vec<String>), Error> 
 }
 
 /// Ours and the peers that are wanted.
-fn chosen(against: &[String], problems: &mut Vec<String>) -> Result<Vec<Seat>, Error> {
+fn chosen(
+    against: &[String],
+    rows: &[Planned],
+    problems: &mut Vec<String>,
+) -> Result<Vec<Seat>, Error> {
     let all = peers::all();
     for name in against {
         if !all.iter().any(|entry| entry.id == name) {
@@ -276,11 +324,17 @@ fn chosen(against: &[String], problems: &mut Vec<String>) -> Result<Vec<Seat>, E
             ));
         }
     }
+    let named = |entry: &Entry| against.iter().any(|name| entry.id == name);
+    let takes_part = |entry: &Entry| rows.iter().any(|row| entry.takes_part(row));
+    for entry in all.iter().filter(|it| named(it) && !takes_part(it)) {
+        problems.push(format!("{} takes no part in any of these rows", entry.id));
+    }
     let wanted = |entry: &Entry| match against {
         [] => entry.usual,
-        _ => entry.id == "ours" || against.iter().any(|name| entry.id == name),
+        _ => entry.id == "ours" || named(entry),
     };
-    let seats: Vec<_> = all.into_iter().filter(wanted).map(Seat::new).collect();
+    let seats = all.into_iter().filter(|it| wanted(it) && takes_part(it));
+    let seats: Vec<_> = seats.map(Seat::new).collect();
     if seats.len() < 2 && !against.is_empty() && against != ["ours"] {
         return Err(Error::Usage(problems.join("\n")));
     }
@@ -331,8 +385,15 @@ fn committed(row: &Row, peer: &str) -> Cell {
     let found = BENCH.as_ref().and_then(|bench| {
         let column = bench.peers.iter().position(|it| it.id == peer)?;
         let same = bench.rows.iter().find(|it| {
-            (&it.op, it.pass, &it.shape, &it.dtype, it.regime)
-                == (&row.op, row.pass, &row.shape, &row.dtype, row.regime)
+            (&it.op, it.pass, &it.shape, &it.dtype, it.regime, &it.device)
+                == (
+                    &row.op,
+                    row.pass,
+                    &row.shape,
+                    &row.dtype,
+                    row.regime,
+                    &row.device,
+                )
         });
         same?.cells.get(column)?.times().cloned()
     });
@@ -365,10 +426,10 @@ fn list(out: &mut impl Write) -> io::Result<()> {
             .map_or(String::new(), |why| format!(": {why}"));
         writeln!(out, "  {:<17} {}{usual}{why}", entry.id, entry.title)?;
     }
-    writeln!(
-        out,
-        "\nthe GPU: not built yet; its rows come with the kernels for Metal"
-    )
+    let gpu = device::gpu();
+    writeln!(out, "\ndevices, and the regimes there:")?;
+    writeln!(out, "  {:<17} latency, chain", Place::Cpu)?;
+    writeln!(out, "  {:<17} latency, chain, encode: {gpu}", Place::Metal)
 }
 
 fn progress(rows: usize) -> ProgressBar {

@@ -5,6 +5,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::device::Place;
+use super::plan::Planned;
 use super::process::Program;
 use super::python;
 use crate::results::bench::Peer;
@@ -14,6 +16,12 @@ pub const CANDLE: &str = "0.11.1";
 
 /// Names the same program built with `gemm-x86-v4`, whose Candle multiplies with AVX-512.
 pub const X86_V4: &str = "CANDLE_MPS_X86_V4";
+
+/// Overrules the table of routes on Metal.
+pub const ROUTE: &str = "CANDLE_MPS_ROUTE";
+
+/// The ops and types that have a kernel of MPS.
+const MPS: ([&str; 3], [&str; 2]) = (["matmul", "softmax", "log_softmax"], ["f32", "f16"]);
 
 /// What glibc is told so that it gives no memory back: 1 GiB at the end of its own, and the largest size that
 /// it takes from there. How long fresh pages take is the system's business, and on virtual machines a lottery.
@@ -33,11 +41,37 @@ pub struct Entry {
     pub baseline: bool,
     /// Whether it takes part without being named.
     pub usual: bool,
+    /// The rows that it is asked about.
+    pub part: Part,
     /// How to start it, or why it cannot be.
     pub program: Result<Program, String>,
 }
 
+/// Which rows a peer can say something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    All,
+    /// It is configured as the processor likes it, of which a GPU knows nothing.
+    OnCpu,
+    /// It is what MPS computes.
+    ByMps,
+}
+
 impl Entry {
+    /// Whether it takes part in a row.
+    pub fn takes_part(&self, row: &Planned) -> bool {
+        let (ops, dtypes) = &MPS;
+        match self.part {
+            Part::All => true,
+            Part::OnCpu => row.device == Place::Cpu,
+            Part::ByMps => {
+                row.device == Place::Metal
+                    && ops.contains(&row.op.as_str())
+                    && dtypes.contains(&row.dtype.as_str())
+            }
+        }
+    }
+
     /// Its column.
     pub fn column(&self) -> Peer {
         Peer {
@@ -65,11 +99,13 @@ pub fn all() -> Vec<Entry> {
         program
     };
     let installed = |mut program: Program| {
-        program.unset = vec!["RAYON_NUM_THREADS"];
+        program.unset = vec!["RAYON_NUM_THREADS", ROUTE];
         program.unset.extend(KEEP_MEMORY.map(|(name, _)| name));
         program
     };
-    let ours = configured(own("ours", None));
+    let mut ours = configured(own("ours", None));
+    // As the table of routes says.
+    ours.unset.push(ROUTE);
     let narrow = |isa: &str| {
         let mut program = ours.clone();
         program.set.push(("CANDLE_MPS_ISA", isa.to_owned()));
@@ -80,7 +116,12 @@ pub fn all() -> Vec<Entry> {
         title: title.to_owned(),
         baseline,
         usual,
+        part: Part::All,
         program,
+    };
+    let on_cpu = |entry: Entry| Entry {
+        part: Part::OnCpu,
+        ..entry
     };
     let mut all = vec![
         entry(
@@ -90,13 +131,13 @@ pub fn all() -> Vec<Entry> {
             true,
             Ok(ours.clone()),
         ),
-        entry(
+        on_cpu(entry(
             "candle-installed",
             "Candle, as installed",
             false,
             true,
             Ok(installed(own("candle", None))),
-        ),
+        )),
         entry(
             "candle",
             "Candle, configured",
@@ -113,25 +154,33 @@ pub fn all() -> Vec<Entry> {
                  gemm-x86-v4 --root FOLDER`, and set {X86_V4} to FOLDER/bin/candle-mps"
             )),
         };
-        all.push(entry(
+        all.push(on_cpu(entry(
             "candle-v4",
             "Candle, configured, gemm/x86-v4",
             true,
             true,
             program,
-        ));
+        )));
+    }
+    if cfg!(feature = "metal") {
+        let mut program = configured(own("ours", None));
+        program.set.push((ROUTE, "mps".to_owned()));
+        all.push(Entry {
+            part: Part::ByMps,
+            ..entry("ours-mps", "candle-mps, by MPS", false, true, Ok(program))
+        });
     }
     for peer in python::PEERS {
         let program = peer.program(threads);
         all.push(entry(peer.id, peer.title, false, true, program));
     }
-    all.push(entry(
+    all.push(on_cpu(entry(
         "ours-installed",
         "candle-mps, as installed",
         false,
         false,
         Ok(installed(own("ours", None))),
-    ));
+    )));
     // The variants that this machine has below its best.
     let best = candle_mps_cpu::simd::isa()
         .map(|isa| isa.name())
@@ -142,7 +191,7 @@ pub fn all() -> Vec<Entry> {
             .any(|it| it.name() == isa);
         if has && best != isa {
             let title = format!("candle-mps, configured, {isa} only");
-            all.push(entry(id, &title, false, false, Ok(narrow(isa))));
+            all.push(on_cpu(entry(id, &title, false, false, Ok(narrow(isa)))));
         }
     }
     all
@@ -170,6 +219,7 @@ fn would_gain_by_avx512() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::plan;
 
     #[test]
     fn ours_is_first_and_names_are_unique() {
@@ -189,6 +239,40 @@ mod tests {
             .map(|it| it.id)
             .collect();
         assert!(baselines.contains(&"candle") && !baselines.contains(&"candle-installed"));
+    }
+
+    #[test]
+    fn a_gpu_is_asked_of_those_who_use_it() {
+        let (rows, _) = plan::read(
+            r#"
+            [[rows]]
+            op = "softmax"
+            shapes = ["2x8"]
+            [[rows]]
+            op = "softmax"
+            shapes = ["2x8"]
+            device = "metal"
+            [[rows]]
+            op = "softmax"
+            shapes = ["2x8"]
+            dtype = "bf16"
+            device = "metal"
+            [[rows]]
+            op = "rope"
+            shapes = ["1x1x2x8"]
+            device = "metal"
+            "#,
+        )
+        .unwrap();
+        for entry in all() {
+            let part: Vec<_> = rows.iter().map(|row| entry.takes_part(row)).collect();
+            let expected = match entry.id {
+                "ours-mps" => [false, true, false, false],
+                "ours" | "candle" | "pytorch" | "mlx" => [true; 4],
+                _ => [true, false, false, false],
+            };
+            assert_eq!(part, expected, "{}", entry.id);
+        }
     }
 
     #[test]
@@ -222,5 +306,6 @@ mod tests {
                 .any(|(name, _)| *name == "RAYON_NUM_THREADS")
         );
         assert!(find("candle").unset.is_empty());
+        assert_eq!(find("ours").unset, [ROUTE]);
     }
 }

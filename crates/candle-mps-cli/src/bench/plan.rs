@@ -1,9 +1,10 @@
-//! Which rows are measured: the shapes file (`bench/shapes.toml`, or the user's) and what `--ops` leaves of it.
+//! Which rows there are: the shapes file (`bench/shapes.toml`, or the user's).
 //! A row that makes no sense is a message and not the end of the others.
 
 use serde::Deserialize;
 use toml_edit::de::from_str;
 
+use super::device::Place;
 use super::ops::{self, Op, Work};
 use crate::results::Pass;
 use crate::results::bench::Regime;
@@ -30,6 +31,8 @@ struct Entry {
     regime: Regime,
     #[serde(default = "f32")]
     dtype: String,
+    #[serde(default)]
+    device: Place,
 }
 
 fn latency() -> Regime {
@@ -48,6 +51,7 @@ pub struct Planned {
     pub sizes: Vec<usize>,
     pub dtype: String,
     pub regime: Regime,
+    pub device: Place,
     pub bytes: f64,
     pub flops: f64,
 }
@@ -98,8 +102,8 @@ fn planned(entry: &Entry, shape: &str) -> Result<Planned, String> {
         Regime::Chain if pass != Pass::Forward => {
             return Err("only forward passes can be chained".to_owned());
         }
-        Regime::Encode => {
-            return Err("encode is measured on a GPU, and those rows are not built yet".to_owned());
+        Regime::Encode if entry.device == Place::Cpu => {
+            return Err("encode is of a GPU: it needs device = \"metal\"".to_owned());
         }
         _ => {}
     }
@@ -110,6 +114,7 @@ fn planned(entry: &Entry, shape: &str) -> Result<Planned, String> {
         sizes,
         dtype: entry.dtype.clone(),
         regime: entry.regime,
+        device: entry.device,
         bytes: elements * dtype.size_in_bytes() as f64,
         flops,
     })
@@ -140,18 +145,26 @@ mod tests {
         let (rows, problems) = read(USUAL).unwrap();
         assert_eq!(problems, [""; 0]);
         assert!(rows.len() > 30);
+        let there = |device, regime| {
+            let has = |row: &Planned| row.device == device && row.regime == regime;
+            rows.iter().any(has)
+        };
         for regime in [Regime::Latency, Regime::Chain] {
-            assert!(rows.iter().any(|row| row.regime == regime));
+            assert!(there(Place::Cpu, regime) && there(Place::Metal, regime));
         }
+        assert!(there(Place::Metal, Regime::Encode));
         for (at, row) in rows.iter().enumerate() {
             assert!(!rows[..at].contains(row), "{row:?} twice");
         }
         for op in ops::all() {
-            assert!(
-                rows.iter().any(|row| row.op == op.name),
-                "{} is never measured",
-                op.name
-            );
+            for device in [Place::Cpu, Place::Metal] {
+                assert!(
+                    rows.iter()
+                        .any(|row| row.op == op.name && row.device == device),
+                    "{} is never measured on {device}",
+                    op.name
+                );
+            }
         }
     }
 
@@ -181,10 +194,19 @@ mod tests {
             op = "softmax"
             shapes = ["2x8"]
             regime = "encode"
+            [[rows]]
+            op = "softmax"
+            shapes = ["2x8"]
+            regime = "encode"
+            device = "metal"
             "#,
         )
         .unwrap();
-        assert_eq!(rows.len(), 1);
+        assert_eq!(rows.len(), 2);
+        assert_eq!(
+            (rows[1].regime, rows[1].device),
+            (Regime::Encode, Place::Metal)
+        );
         assert_eq!((rows[0].bytes, rows[0].shape().as_str()), (128., "2x8"));
         let expected = [
             "softmax 2: a shape of this op is ROWSxWIDTH",

@@ -156,6 +156,7 @@ fn cut(text: &str) -> String {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::bench::device::Place;
     use crate::results::Pass;
     use crate::results::bench::Regime;
 
@@ -174,6 +175,7 @@ mod tests {
             sizes: vec![1, 8],
             dtype: "f32".to_owned(),
             regime: Regime::Latency,
+            device: Place::Cpu,
             results: 1,
         }
     }
@@ -196,7 +198,8 @@ mod tests {
                 answer,
                 Answer::Done {
                     seconds: vec![1.],
-                    cpu_seconds: 2.
+                    cpu_seconds: 2.,
+                    first: None,
                 }
             );
         }

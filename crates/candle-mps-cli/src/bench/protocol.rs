@@ -2,10 +2,12 @@
 //! too.
 //!
 //! A peer first tells by itself what it is. Then each question names an op and how many results are asked
-//! for; the answer has the seconds that each took, none of them unfinished when its clock stopped.
+//! for; the answer has the seconds that each took, none of them unfinished when its clock stopped, unless it is
+//! the handing over that is asked for.
 
 use serde::{Deserialize, Serialize};
 
+use super::device::Place;
 use crate::results::Pass;
 use crate::results::bench::Regime;
 
@@ -27,6 +29,8 @@ pub struct Question {
     pub sizes: Vec<usize>,
     pub dtype: String,
     pub regime: Regime,
+    /// Where the operands are.
+    pub device: Place,
     /// Results asked for; in the regime `chain` each is the last of [`CHAIN`] calls.
     pub results: usize,
 }
@@ -42,6 +46,9 @@ pub enum Answer {
         seconds: Vec<f64>,
         /// CPU time of all results, all threads.
         cpu_seconds: f64,
+        /// Of the call before these, if it was the first on these operands: kernels may have been compiled in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first: Option<f64>,
     },
     /// The peer has no such op, type or pass.
     #[serde(untagged)]
@@ -61,6 +68,7 @@ mod tests {
         let done = Answer::Done {
             seconds: vec![1e-3],
             cpu_seconds: 2e-3,
+            first: None,
         };
         assert_eq!(
             read(r#"{"seconds": [1e-3], "cpu_seconds": 2e-3}"#).unwrap(),

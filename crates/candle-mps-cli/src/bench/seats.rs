@@ -49,16 +49,22 @@ impl Seat {
         }
     }
 
+    /// Ends its process and starts another, which has compiled nothing yet.
+    pub fn anew(&mut self) -> Option<String> {
+        self.process = None;
+        self.start()
+    }
+
     /// Starts it anew for the next row, or says that it is given up.
     pub fn restart(&mut self) -> Option<String> {
-        self.process = None;
         self.ends += 1;
         if self.ends >= ENDS {
             let why = format!("it ended {ENDS} times and is left out from here on");
             let problem = format!("{}: {why}", self.entry.id);
             self.entry.program = Err(why);
+            self.process = None;
             return Some(problem);
         }
-        self.start()
+        self.anew()
     }
 }

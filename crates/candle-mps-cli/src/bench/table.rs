@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use clap::builder::styling::Style;
 
+use super::device::Place;
 use crate::report::figures::digits;
-use crate::results::bench::{Bench, Cell, Limits, Measured, Peer, Row, Verdict};
+use crate::results::bench::{Bench, Cell, Limits, Measured, Peer, Regime, Row, Verdict};
 use crate::style::{BAD, FAINT, GOOD, PLAIN, TOPIC};
 
 /// What the signs behind a ratio mean.
@@ -13,10 +14,11 @@ const SIGNS: &str = "\
 ratio: the peer's time by ours, paired within each round; above 1 we are faster. `=` no difference,\n\
 `?` unclear, the interval has both sides; `*` another run, on the project's machine.\n\
 latency: one call, finished. chain: one call of 16, each on the result of the one before.\n\
+encode: until the call returns, its work handed over to a GPU. first: the first call of the process.\n\
 of limit: the rate by that of multiply-adds on registers or of a copy, whichever is nearer.\n\
 CPU: threads kept busy by ours.";
 
-/// What is measured here, on what, and the names of the columns.
+/// What is measured here and on what.
 pub fn heading(bench: &Bench, out: &mut impl Write) -> io::Result<()> {
     let machine = &bench.machine;
     writeln!(
@@ -45,17 +47,31 @@ pub fn heading(bench: &Bench, out: &mut impl Write) -> io::Result<()> {
             Some(why) => writeln!(out, "  {FAINT}{id:<16} {title}: {why}{FAINT:#}")?,
         }
     }
-    writeln!(out, "{FAINT}{SIGNS}{FAINT:#}\n")?;
+    writeln!(out, "{FAINT}{SIGNS}{FAINT:#}")
+}
+
+/// The names of the columns of the rows on a device.
+pub fn columns(device: Place, bench: &Bench, out: &mut impl Write) -> io::Result<()> {
+    let on = match (device, &bench.machine.gpu) {
+        (Place::Metal, Some(gpu)) => format!("on {device}, {gpu}"),
+        _ => format!("on {device}"),
+    };
     write!(
         out,
-        "{TOPIC}{:<37} {:<7} {:>10} {:>6} {:>12} {:>8} {:>4}",
-        "", "regime", "ours", "spread", "rate", "of limit", "CPU"
+        "\n{TOPIC}{on:<37} {:<7} {:>10} {:>6} {:>12} {:>8} {:>4}",
+        "regime", "ours", "spread", "rate", "of limit", "CPU"
     )?;
+    if device == Place::Metal {
+        write!(out, " {:>FIRST$}", "first")?;
+    }
     for peer in bench.peers.iter().skip(1) {
         write!(out, " {:>width$}", peer.id, width = column(peer))?;
     }
     writeln!(out, "{TOPIC:#}")
 }
+
+/// How wide the times of first calls are.
+const FIRST: usize = 8;
 
 fn column(peer: &Peer) -> usize {
     peer.id.len().max(8)
@@ -66,6 +82,10 @@ fn size(bytes: u64) -> String {
         0..1_048_576 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
     }
+}
+
+fn on_metal(row: &Row) -> bool {
+    row.device == Place::Metal.to_string()
 }
 
 /// One row.
@@ -90,6 +110,11 @@ pub fn line(row: &Row, bench: &Bench, out: &mut impl Write) -> io::Result<()> {
             row.cells.first().map_or("-", word),
             ""
         )?,
+    }
+    if on_metal(row) {
+        let ours = row.cells.first().and_then(Cell::times);
+        let first = ours.and_then(|ours| ours.first).map(seconds);
+        write!(out, " {:>FIRST$}", first.as_deref().unwrap_or("-"))?;
     }
     for (cell, peer) in row.cells.iter().zip(&bench.peers).skip(1) {
         let (style, text) = ratio(cell);
@@ -130,10 +155,21 @@ fn word(cell: &Cell) -> &'static str {
     }
 }
 
-/// GB/s or GFLOP/s, whichever is nearer to its limit, and how near.
+/// GB/s or GFLOP/s, whichever is nearer to its limit, and how near. The limits are the processor's; of a GPU, what is
+/// larger is shown.
 fn rate(row: &Row, ours: &Measured, limits: &Limits) -> (String, String) {
     let bytes = row.bytes / ours.median / 1e9;
     let flops = row.flops / ours.median / 1e9;
+    if row.regime == Regime::Encode {
+        return ("-".to_owned(), "-".to_owned());
+    }
+    if on_metal(row) {
+        let rate = match flops > bytes {
+            true => format!("{flops:.0} GFLOP/s"),
+            false => format!("{bytes:.1} GB/s"),
+        };
+        return (rate, "-".to_owned());
+    }
     let of_copy = limits.bandwidth(row.bytes).map(|limit| bytes / limit);
     let of_registers = (limits.gflops > 0.).then(|| flops / limits.gflops);
     let (text, share) = if of_registers > of_copy {
@@ -159,7 +195,7 @@ pub fn seconds(seconds: f64) -> String {
 mod tests {
     use super::*;
     use crate::results::Pass;
-    use crate::results::bench::{Ratio, Regime};
+    use crate::results::bench::Ratio;
 
     fn measured(median: f64, ratio: Option<(f64, Verdict)>) -> Measured {
         Measured {
@@ -167,6 +203,7 @@ mod tests {
             quartiles: [0.9 * median, 1.1 * median],
             samples: 9,
             cpu: Some(2. * median),
+            first: Some(0.5),
             ratio: ratio.map(|(times, verdict)| Ratio {
                 times,
                 low: times - 0.1,
@@ -174,6 +211,13 @@ mod tests {
                 verdict,
             }),
         }
+    }
+
+    fn words(row: &Row, bench: &Bench) -> Vec<String> {
+        let mut out = Vec::new();
+        line(row, bench, &mut out).unwrap();
+        let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
+        text.split_whitespace().map(str::to_owned).collect()
     }
 
     #[test]
@@ -210,17 +254,29 @@ mod tests {
                 Cell::None,
             ],
         };
-        let mut out = Vec::new();
-        line(&row, &bench, &mut out).unwrap();
-        let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
-        let words: Vec<_> = text.split_whitespace().collect();
         assert_eq!(
-            words,
+            words(&row, &bench),
             [
                 "softmax", "backward", "128x1024", "latency", "40.0", "us", "10.0%", "25.0",
                 "GB/s", "50%", "2.0", "2.00", "1.00=", "0.50", "*", "unfinish", "-"
             ]
         );
+        // The limits are the processor's; a GPU compiles, and may only be handed the work.
+        let metal = Row {
+            device: "metal".to_owned(),
+            ..row
+        };
+        let shown = words(&metal, &bench).join(" ");
+        assert!(shown.contains("25.0 GB/s - 2.0 500 ms 2.00"), "{shown}");
+        let encode = Row {
+            regime: Regime::Encode,
+            ..metal
+        };
+        let shown = words(&encode, &bench).join(" ");
+        assert!(shown.contains("10.0% - - 2.0 500 ms 2.00"), "{shown}");
+        let mut out = Vec::new();
+        columns(Place::Metal, &bench, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("first"));
         let mut out = Vec::new();
         heading(&bench, &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("50 GB/s at 1 MiB"));

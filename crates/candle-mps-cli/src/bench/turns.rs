@@ -2,11 +2,12 @@
 //!
 //! The order is shuffled in each round: who comes after whom leaves its traces in caches and clocks. A round
 //! that one peer did not finish counts for nobody. Before its first round a peer must show that its time grows
-//! with the results that it is asked for.
+//! with the results that it is asked for, unless handing work over is what is timed.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::device::Place;
 use super::protocol::{Answer, CHAIN, Question};
 use super::stats;
 use crate::results::bench::{Cell, Measured, Regime};
@@ -55,12 +56,21 @@ const MOST: usize = 1000;
 const MORE: usize = 8;
 const MORE_IF_SLOW: usize = 3;
 
+/// How many times as long as its clock a question about handing work over may take, with the work.
+const MOST_BEYOND: f64 = 10.;
+
 /// A call of so many seconds is slow: it is not repeated more than it must.
 const SLOW: f64 = 0.1;
 
 /// Rounds of a peer that is slow and takes so many times as long as ours: its ratio needs no second digit.
 const FEW: usize = 3;
 const FAR: f64 = 10.;
+
+/// Whether each peer is to be a new process in this row: its first call compiles what it needs, and is told beside the
+/// others.
+pub fn starts_anew(question: &Question) -> bool {
+    question.device == Place::Metal && question.regime == Regime::Latency
+}
 
 /// What is left of a peer's part in a row.
 enum Part {
@@ -85,6 +95,8 @@ struct Samples {
     /// Seconds of a call, one for each round.
     seconds: Vec<f64>,
     cpu: Vec<f64>,
+    /// Of the first call on the operands, if it is asked for.
+    first: Option<f64>,
 }
 
 /// Measures one op at one size: a cell for each peer; the first is ours. `None` stands for an absent peer.
@@ -146,10 +158,14 @@ pub fn row(
                 Ok(Answer::Done {
                     seconds,
                     cpu_seconds,
+                    ..
                 }) => {
                     if let Some([_, median, _]) = stats::quartiles(&seconds) {
                         samples.seconds.push(median / calls);
-                        samples.cpu.push(cpu_seconds / seconds.len() as f64 / calls);
+                        // It has the work beyond the clock in it.
+                        if question.regime != Regime::Encode {
+                            samples.cpu.push(cpu_seconds / seconds.len() as f64 / calls);
+                        }
                         continue;
                     }
                     Cell::Failed {
@@ -188,6 +204,21 @@ fn after(why: &str, samples: &Samples) -> String {
 
 /// Finds how many results make a sample, and lets the peer show that it finishes them.
 fn prove(peer: &mut dyn Peer, question: &Question, effort: Effort) -> Result<Part, Gone> {
+    // The first is for the caches, and for what a peer compiles.
+    let (first, compiled) = match peer.ask(&Question {
+        results: 1,
+        ..question.clone()
+    })? {
+        Answer::Done { seconds, first, .. } => (seconds.iter().sum::<f64>(), first),
+        Answer::Lacks { .. } => return Ok(Part::Out(Cell::None)),
+        Answer::Failed { error } => return Ok(Part::Out(Cell::Failed { why: error })),
+    };
+    let compiled = compiled.filter(|_| starts_anew(question));
+    let samples = |each: f64| Samples {
+        results: ((effort.sample / each.max(1e-9)) as usize).clamp(1, 2000),
+        first: compiled,
+        ..Samples::default()
+    };
     let mut total = |results: usize, tries: usize| -> Result<Result<f64, Cell>, Gone> {
         let mut best = f64::INFINITY;
         for _ in 0..tries {
@@ -203,18 +234,19 @@ fn prove(peer: &mut dyn Peer, question: &Question, effort: Effort) -> Result<Par
         }
         Ok(Ok(best))
     };
-    // The first is for the caches, and for what a peer compiles.
-    let first = match total(1, 1)? {
-        Ok(first) => first,
-        Err(cell) => return Ok(Part::Out(cell)),
-    };
     let slow = first > SLOW;
     let more = if slow { MORE_IF_SLOW } else { MORE };
     // A single result is all that a peer that puts work off cannot make look cheap.
+    let asked = Instant::now();
     let one = match total(1, if slow { 1 } else { 3 })? {
         Ok(one) => one,
         Err(cell) => return Ok(Part::Out(cell)),
     };
+    // Handing work over is all that is timed, so that work beyond the clock is no fault; but it takes time as well.
+    if question.regime == Regime::Encode {
+        let all = asked.elapsed().as_secs_f64();
+        return Ok(Part::In(samples(one.max(all / MOST_BEYOND))));
+    }
     let few = ((1e-4 / one.max(1e-9)) as usize).clamp(1, 1000);
     let mut growth = f64::NAN;
     // Again and longer, because a busy machine can make the smaller number of results the slower one.
@@ -230,10 +262,7 @@ fn prove(peer: &mut dyn Peer, question: &Question, effort: Effort) -> Result<Par
         };
         growth = large / small;
         if growth >= more as f64 / 2. {
-            return Ok(Part::In(Samples {
-                results: ((effort.sample / (small / few as f64)) as usize).clamp(1, 2000),
-                ..Samples::default()
-            }));
+            return Ok(Part::In(samples(small / few as f64)));
         }
     }
     Ok(Part::Out(Cell::Unfinished {
@@ -252,13 +281,19 @@ fn cells(parts: Vec<Part>) -> Vec<Cell> {
     };
     let cell = |(at, part)| match part {
         Part::Out(cell) => cell,
-        Part::In(Samples { seconds, cpu, .. }) => match stats::quartiles(&seconds) {
+        Part::In(Samples {
+            seconds,
+            cpu,
+            first,
+            ..
+        }) => match stats::quartiles(&seconds) {
             None => Cell::None,
             Some([low, median, high]) => Cell::Measured(Measured {
                 median,
                 quartiles: [low, high],
                 samples: seconds.len(),
                 cpu: stats::quartiles(&cpu).map(|[_, median, _]| median),
+                first,
                 ratio: if at == 0 {
                     None
                 } else {
@@ -292,6 +327,7 @@ mod tests {
             sizes: vec![1],
             dtype: "f32".to_owned(),
             regime: Regime::Latency,
+            device: Place::Cpu,
             results: 1,
         }
     }
@@ -315,6 +351,7 @@ mod tests {
         Answer::Done {
             seconds: seconds.collect(),
             cpu_seconds: 0.,
+            first: Some(2. * SLOW),
         }
     }
 
@@ -346,6 +383,7 @@ mod tests {
             Ok(Answer::Done {
                 seconds: vec![each; question.results],
                 cpu_seconds: 0.,
+                first: None,
             })
         }
     }
@@ -368,11 +406,20 @@ mod tests {
     }
 
     fn against(ours: usize, theirs: &mut dyn Peer, seed: u64) -> (Cell, Vec<(usize, Gone)>) {
+        asked(&question(), ours, theirs, seed)
+    }
+
+    fn asked(
+        question: &Question,
+        ours: usize,
+        theirs: &mut dyn Peer,
+        seed: u64,
+    ) -> (Cell, Vec<(usize, Gone)>) {
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ours = Spin(ours);
         let (mut cells, gone) = row(
             &mut [Some(&mut ours), Some(theirs)],
-            &question(),
+            question,
             effort(700),
             &mut fastrand::Rng::with_seed(seed),
         );
@@ -429,6 +476,39 @@ mod tests {
             "{cell:?}"
         );
         assert_eq!(gone, []);
+    }
+
+    #[test]
+    fn handing_work_over_is_all_that_encode_asks_for() {
+        let on_gpu = |regime| Question {
+            regime,
+            device: Place::Metal,
+            ..question()
+        };
+        let (cell, _) = asked(&on_gpu(Regime::Encode), WORK, &mut Lazy(100 * WORK), 0);
+        assert!(
+            matches!(&cell, Cell::Measured(it) if it.first.is_none() && it.cpu.is_none()),
+            "{cell:?}"
+        );
+        for regime in [Regime::Latency, Regime::Chain] {
+            let (cell, _) = asked(&on_gpu(regime), WORK, &mut Lazy(100 * WORK), 0);
+            assert!(matches!(&cell, Cell::Unfinished { .. }), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_call_is_told_of_a_gpu() {
+        for (device, told) in [(Place::Cpu, None), (Place::Metal, Some(2. * SLOW))] {
+            let question = Question {
+                device,
+                ..question()
+            };
+            let (cell, _) = asked(&question, WORK, &mut Spin(WORK), 0);
+            assert!(
+                matches!(&cell, Cell::Measured(it) if it.first == told),
+                "{cell:?}"
+            );
+        }
     }
 
     #[test]

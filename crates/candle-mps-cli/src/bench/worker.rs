@@ -6,9 +6,12 @@ use std::hint::black_box;
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
 
+use candle_core::{DType, Device};
 use cpu_time::ProcessTime;
 
+use super::device::Place;
 use super::ops::{self, Call, Side};
+use super::peers::ROUTE;
 use super::protocol::{Answer, CHAIN, Hello, Question};
 use crate::results::bench::Regime;
 
@@ -27,10 +30,10 @@ pub fn run(who: Who) -> io::Result<()> {
     };
     let mut out = io::stdout().lock();
     say(&mut out, &Hello { title: title(side) })?;
-    let mut made = None;
+    let mut worker = Worker::new(side);
     for line in io::stdin().lock().lines() {
         let answer = match serde_json::from_str(&line?) {
-            Ok(question) => answer(side, question, &mut made),
+            Ok(question) => worker.answer(question),
             Err(error) => Answer::Failed {
                 error: format!("not a question: {error}"),
             },
@@ -55,8 +58,10 @@ fn title(side: Side) -> String {
     match side {
         Side::Ours => {
             let isa = candle_mps_cpu::simd::isa().map_or("no instruction set", |isa| isa.name());
+            let route =
+                std::env::var(ROUTE).map_or_else(|_| String::new(), |it| format!(", {ROUTE}={it}"));
             format!(
-                "candle-mps {}, {isa}, {configured}",
+                "candle-mps {}, {isa}, {configured}{route}",
                 env!("CARGO_PKG_VERSION")
             )
         }
@@ -70,42 +75,99 @@ fn title(side: Side) -> String {
     }
 }
 
-/// A call that is kept from one question to the next.
+/// A side, and what it keeps from one question to the next.
+struct Worker {
+    side: Side,
+    /// Opened once: each opening of a GPU is a device with pools and kernels of its own.
+    gpu: Option<Device>,
+    made: Option<Made>,
+}
+
+/// A call with its operands.
 struct Made {
     /// What was asked, but for the number of results.
     of: Question,
     call: Call,
-    /// Seconds of its latest result.
-    last: f64,
+    device: Device,
+    /// Seconds of its latest result; none before the first.
+    last: Option<f64>,
 }
 
-/// Operands stay from one question to the next of the same op.
-fn answer(side: Side, question: Question, made: &mut Option<Made>) -> Answer {
-    let results = question.results;
-    let key = Question {
-        results: 0,
-        ..question
-    };
-    if made.as_ref().is_none_or(|made| made.of != key) {
-        // Before the new operands are made, or memory holds both.
-        *made = None;
-        match make(side, &key) {
-            Ok(call) => {
-                *made = Some(Made {
-                    of: key.clone(),
-                    call,
-                    last: 0.,
-                });
-            }
-            Err(answer) => return answer,
+impl Worker {
+    fn new(side: Side) -> Self {
+        Self {
+            side,
+            gpu: None,
+            made: None,
         }
     }
-    let Some(Made { call, last, .. }) = made else {
-        return Answer::Lacks { lacks: key.op };
-    };
-    match timed(call, key.regime, results, last) {
-        Ok(answer) => answer,
-        Err(error) => failed(&error),
+
+    /// Operands stay from one question to the next of the same op.
+    fn answer(&mut self, question: Question) -> Answer {
+        let results = question.results;
+        let key = Question {
+            results: 0,
+            ..question
+        };
+        let mut made = match self.made.take() {
+            Some(made) if made.of == key => made,
+            other => {
+                // Before the new operands are made, or memory holds both.
+                drop(other);
+                match self.make(key) {
+                    Ok(made) => made,
+                    Err(answer) => return answer,
+                }
+            }
+        };
+        let answer = made.timed(results);
+        self.made = Some(made);
+        answer.unwrap_or_else(|error| failed(&error))
+    }
+
+    fn make(&mut self, of: Question) -> Result<Made, Answer> {
+        let op = ops::find(&of.op).ok_or_else(|| lacks(&of.op))?;
+        let dtype = ops::dtype(&of.dtype).ok_or_else(|| lacks(&of.dtype))?;
+        if !op.passes.contains(&of.pass)
+            || !op.takes(of.sizes.len())
+            || of.sizes.contains(&0)
+            || (of.regime == Regime::Encode && of.device == Place::Cpu)
+            || (of.regime == Regime::Chain && !op.chains)
+        {
+            return Err(lacks("this pass, regime or number of sizes"));
+        }
+        if of.device == Place::Metal && dtype == DType::F64 {
+            return Err(lacks("Metal has no f64"));
+        }
+        let device = self.open(of.device)?;
+        let call = op
+            .make(self.side, of.pass, &of.sizes, dtype, &device)
+            .map_err(|error| failed(&error))?;
+        // The work of making the operands is none of the call's.
+        device.synchronize().map_err(|error| failed(&error))?;
+        Ok(Made {
+            of,
+            call,
+            device,
+            last: None,
+        })
+    }
+
+    fn open(&mut self, place: Place) -> Result<Device, Answer> {
+        match (place, &self.gpu) {
+            (Place::Metal, Some(gpu)) => Ok(gpu.clone()),
+            _ => {
+                let device = place.open().map_err(|why| lacks(&why))?;
+                self.gpu = (place == Place::Metal).then(|| device.clone());
+                Ok(device)
+            }
+        }
+    }
+}
+
+fn lacks(what: &str) -> Answer {
+    Answer::Lacks {
+        lacks: what.to_owned(),
     }
 }
 
@@ -118,57 +180,48 @@ fn failed(error: &candle_core::Error) -> Answer {
     }
 }
 
-fn make(side: Side, question: &Question) -> Result<Call, Answer> {
-    let lacks = |what: &str| Answer::Lacks {
-        lacks: what.to_owned(),
-    };
-    let op = ops::find(&question.op).ok_or_else(|| lacks(&question.op))?;
-    let dtype = ops::dtype(&question.dtype).ok_or_else(|| lacks(&question.dtype))?;
-    if !op.passes.contains(&question.pass)
-        || !op.takes(question.sizes.len())
-        || question.sizes.contains(&0)
-        || question.regime == Regime::Encode
-        || (question.regime == Regime::Chain && !op.chains)
-    {
-        return Err(lacks("this pass, regime or number of sizes"));
-    }
-    op.make(side, question.pass, &question.sizes, dtype)
-        .map_err(|error| failed(&error))
-}
-
 /// Seconds up to which a result notices whether its operands are in the caches.
 const NOTICED: f64 = 0.02;
 
-/// Times so many results; `last` is what one took before.
-fn timed(
-    call: &mut Call,
-    regime: Regime,
-    results: usize,
-    last: &mut f64,
-) -> candle_core::Result<Answer> {
-    let mut once = || match regime {
-        Regime::Chain => call.chain(CHAIN),
-        _ => call.call(),
-    };
-    // What was asked in between has taken the caches. Results that take long do not notice.
-    if *last < NOTICED {
-        black_box(once()?);
+impl Made {
+    /// Times so many results.
+    fn timed(&mut self, results: usize) -> candle_core::Result<Answer> {
+        // What was asked in between has taken the caches. Results that take long do not notice.
+        let warmed = match self.last {
+            Some(last) if last >= NOTICED => None,
+            _ => Some(self.once()?),
+        };
+        let first = warmed.filter(|_| self.last.is_none());
+        let mut seconds = Vec::with_capacity(results);
+        let cpu = ProcessTime::now();
+        for _ in 0..results {
+            seconds.push(self.once()?);
+        }
+        self.last = seconds.last().copied().or(self.last);
+        Ok(Answer::Done {
+            seconds,
+            cpu_seconds: cpu.elapsed().as_secs_f64(),
+            first,
+        })
     }
-    let mut seconds = Vec::with_capacity(results);
-    let cpu = ProcessTime::now();
-    for _ in 0..results {
+
+    /// The seconds of a result: until the device has finished it, or, if that is asked, until it has been handed
+    /// over. Nothing is left on the device for the next.
+    fn once(&mut self) -> candle_core::Result<f64> {
         let start = Instant::now();
-        let result = black_box(once()?);
-        seconds.push(start.elapsed().as_secs_f64());
+        let result = black_box(match self.of.regime {
+            Regime::Chain => self.call.chain(CHAIN)?,
+            Regime::Latency | Regime::Encode => self.call.call()?,
+        });
+        let handed_over = start.elapsed();
+        self.device.synchronize()?;
+        let finished = start.elapsed();
         drop(result);
+        Ok(match self.of.regime {
+            Regime::Encode => handed_over.as_secs_f64(),
+            Regime::Latency | Regime::Chain => finished.as_secs_f64(),
+        })
     }
-    if let Some(seconds) = seconds.last() {
-        *last = *seconds;
-    }
-    Ok(Answer::Done {
-        seconds,
-        cpu_seconds: cpu.elapsed().as_secs_f64(),
-    })
 }
 
 #[cfg(test)]
@@ -183,12 +236,13 @@ mod tests {
             sizes: vec![2, 8],
             dtype: "f32".to_owned(),
             regime: Regime::Latency,
+            device: Place::Cpu,
             results: 3,
         }
     }
 
     fn ask(question: Question) -> Answer {
-        answer(Side::Ours, question, &mut None)
+        Worker::new(Side::Ours).answer(question)
     }
 
     #[test]
@@ -203,6 +257,18 @@ mod tests {
                 "{answer:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_first_call_on_new_operands_is_told_apart() {
+        let mut worker = Worker::new(Side::Ours);
+        let mut first = |op: &str| match worker.answer(question(op)) {
+            Answer::Done { first, .. } => first,
+            other => panic!("{other:?}"),
+        };
+        assert!(first("softmax").is_some());
+        assert_eq!(first("softmax"), None);
+        assert!(first("rms_norm").is_some());
     }
 
     #[test]
@@ -233,10 +299,24 @@ mod tests {
                 pass: Pass::Step,
                 ..question("softmax")
             },
+            Question {
+                dtype: "f64".to_owned(),
+                device: Place::Metal,
+                ..question("softmax")
+            },
         ];
         for question in lacking {
             let answer = ask(question);
             assert!(matches!(answer, Answer::Lacks { .. }), "{answer:?}");
+        }
+        #[cfg(not(feature = "metal"))]
+        {
+            let answer = ask(Question {
+                device: Place::Metal,
+                ..question("softmax")
+            });
+            let why = matches!(&answer, Answer::Lacks { lacks } if lacks.contains("no Metal"));
+            assert!(why, "{answer:?}");
         }
         let odd = ask(Question {
             sizes: vec![1, 1, 1, 3],

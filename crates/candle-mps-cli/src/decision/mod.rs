@@ -202,7 +202,7 @@ fn missing(peer: &str, cell: Option<&Cell>) -> String {
 fn on_a_gpu(bench: &Bench) -> Answer {
     match bench.machine.gpu {
         Some(_) => Answer::Undecided {
-            why: "nothing of ours was measured on this GPU yet".to_owned(),
+            why: "this GPU was not measured: `candle-mps bench --device metal` does".to_owned(),
             command: None,
         },
         None => Answer::Undecided {
@@ -345,6 +345,9 @@ mod tests {
             answer(&Decision::of(&bench), "softmax"),
             "undecided: run this on a Mac"
         );
+        bench.machine.gpu = Some("Apple M2".to_owned());
+        let why = answer(&Decision::of(&bench), "softmax");
+        assert!(why.contains("--device metal"), "{why}");
         bench.rows.push(metal);
         let decision = Decision::of(&bench);
         assert_eq!(

@@ -4,6 +4,7 @@
 
 pub mod costs;
 pub mod cpu;
+pub mod kernels;
 pub mod metal;
 pub mod paths;
 pub mod system;
@@ -15,12 +16,13 @@ use crate::bench::python;
 
 use self::costs::Cost;
 use self::cpu::Cpu;
+use self::kernels::Kernels;
 use self::metal::Metal;
 use self::paths::Path;
 use self::system::System;
 
 /// How to get a build that looks for GPUs.
-const INSTALL: &str = "run `cargo install candle-mps-cli --features metal`";
+pub const INSTALL: &str = "run `cargo install candle-mps-cli --features metal`";
 
 /// The report, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -30,6 +32,8 @@ pub struct Report {
     pub system: System,
     pub cpu: Cpu,
     pub metal: Metal,
+    /// What our own kernels are like on the GPU, if one is used.
+    pub kernels: Option<Kernels>,
     /// What the product would run on here.
     pub uses: Uses,
     /// Which path each op takes here.
@@ -84,6 +88,7 @@ impl Report {
             System::of_this_machine(),
             Cpu::of_this_machine(),
             Metal::of_this_machine(),
+            kernels::of_this_machine(),
         );
         report.costs = costs::of_this_machine(&report.cpu);
         report.findings.extend(peers_finding());
@@ -91,10 +96,11 @@ impl Report {
     }
 
     /// What follows from what is there.
-    fn new(system: System, cpu: Cpu, metal: Metal) -> Self {
+    fn new(system: System, cpu: Cpu, metal: Metal, kernels: Option<Kernels>) -> Self {
         let mut findings: Vec<_> = [metal_finding(&system, &metal), cpu_finding(&system, &cpu)]
             .into_iter()
             .flatten()
+            .chain(kernels.iter().flat_map(Kernels::findings))
             .collect();
         findings.sort_by_key(|finding| finding.severity);
         let uses = match metal.first() {
@@ -113,6 +119,7 @@ impl Report {
             system,
             cpu,
             metal,
+            kernels,
             uses,
             paths,
             costs: Vec::new(),
@@ -218,7 +225,7 @@ mod tests {
     }
 
     fn on_a_mac(metal: Metal) -> Report {
-        Report::new(system("macos", "aarch64"), cpu(&["neon"]), metal)
+        Report::new(system("macos", "aarch64"), cpu(&["neon"]), metal, None)
     }
 
     fn device(mps: bool) -> Device {
@@ -279,7 +286,7 @@ mod tests {
     #[test]
     fn a_build_without_metal_says_how_to_get_one() {
         let elsewhere = system("linux", "aarch64");
-        let elsewhere = Report::new(elsewhere, cpu(&["neon"]), metal(false, Vec::new()));
+        let elsewhere = Report::new(elsewhere, cpu(&["neon"]), metal(false, Vec::new()), None);
         for report in [on_a_mac(metal(false, Vec::new())), elsewhere] {
             assert_eq!(report.uses, Uses::Cpu);
             assert_eq!(report.findings.len(), 1);
@@ -297,6 +304,7 @@ mod tests {
             system("macos", "x86_64"),
             cpu(&["avx"]),
             metal(true, Vec::new()),
+            None,
         );
         let severities: Vec<_> = report
             .findings

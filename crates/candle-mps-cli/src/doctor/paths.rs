@@ -98,13 +98,17 @@ fn on_metal(mps: bool) -> Vec<Path> {
     } else {
         path(MPS.to_vec(), "an error", "MPS has no kernels for this GPU")
     };
-    let fused = [&ROWS[..], &TILES, &PRODUCTS, &[ADAMW]].concat();
     let fused = path(
-        fused,
-        "compositions of Candle's ops, with their gradients",
-        "our own Metal kernels are not there yet",
+        [&ROWS[..], &TILES, &PRODUCTS].concat(),
+        "our kernels on Candle's own stream, unless a route below says otherwise",
+        "one table decides; what a kernel does not take goes to a composition of Candle's ops",
     );
-    vec![of_mps, fused]
+    let adamw = path(
+        vec![ADAMW],
+        "a composition of Candle's ops",
+        "there is no kernel of ours for it",
+    );
+    vec![fused, adamw, of_mps]
 }
 
 #[cfg(test)]

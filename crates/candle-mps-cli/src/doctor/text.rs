@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use clap::builder::styling::Style;
 
 use super::cpu::Cpu;
+use super::kernels::Kernels;
 use super::metal::Metal;
 use super::paths::Path;
 use super::system::System;
@@ -19,6 +20,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         system,
         cpu,
         metal,
+        kernels,
         uses,
         paths,
         costs,
@@ -34,10 +36,16 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         line(out, FAINT, "  has not", list(&cpu.missing_features))?;
     }
     write_metal(metal, out)?;
+    if let Some(kernels) = kernels {
+        paragraph(out, TOPIC, "  kernels", &kernels.describe())?;
+    }
     writeln!(out)?;
     line(out, GOOD, "uses", describe_uses(uses))?;
     for (at, path) in paths.iter().enumerate() {
         write_path(path, &paths[..at], out)?;
+    }
+    if let Some(kernels) = kernels {
+        write_routes(kernels, out)?;
     }
     writeln!(out)?;
     for cost in costs {
@@ -77,6 +85,24 @@ fn write_path(path: &Path, before: &[Path], out: &mut impl Write) -> io::Result<
     };
     paragraph(out, TOPIC, &format!("  {}", path.device), &ops)?;
     arrow(out, &format!("{}: {}", path.route, path.why))
+}
+
+/// The table of routes on Metal, and what overrules it.
+fn write_routes(kernels: &Kernels, out: &mut impl Write) -> io::Result<()> {
+    let mut topic = "  routes";
+    for row in &kernels.table {
+        paragraph(out, TOPIC, topic, &row.describe())?;
+        arrow(out, &row.why)?;
+        topic = "";
+    }
+    if !kernels.forced.is_empty() {
+        let forced = format!(
+            "CANDLE_MPS_ROUTE overrules it: {}",
+            kernels.forced.join(" ")
+        );
+        paragraph(out, NOTE, topic, &forced)?;
+    }
+    Ok(())
 }
 
 /// A line, folded where a terminal of 80 columns ends.

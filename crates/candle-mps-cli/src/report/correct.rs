@@ -194,6 +194,7 @@ mod tests {
             bench: None,
             cpu: Some(fixture::verify()),
             metal: Some(fixture::verify_metal()),
+            ..Results::default()
         }
     }
 

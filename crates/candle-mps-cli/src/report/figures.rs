@@ -59,6 +59,11 @@ fn scaled(mut value: f64, units: [&str; 5]) -> String {
     format!("{value:.digits$} {}", units[unit])
 }
 
+/// Whether the limits are of the device of a row: they are the processor's.
+fn limited(row: &Row) -> bool {
+    row.device == "cpu"
+}
+
 /// How fast a peer was in a row, beside what the machine can do.
 pub struct Rate {
     pub per_second: f64,
@@ -74,7 +79,7 @@ impl Rate {
         let nearest = nearest.min_by(|(a, _), (b, _)| far(*a).total_cmp(&far(*b)));
         Self {
             per_second: row.bytes / seconds / 1e9,
-            limit: nearest.map(|(_, rate)| *rate),
+            limit: nearest.map(|(_, rate)| *rate).filter(|_| limited(row)),
         }
     }
 
@@ -82,7 +87,7 @@ impl Rate {
     pub fn of_operations(row: &Row, seconds: f64, limits: &Limits) -> Self {
         Self {
             per_second: row.flops / seconds / 1e9,
-            limit: Some(limits.gflops).filter(|it| *it > 0.0),
+            limit: Some(limits.gflops).filter(|it| *it > 0.0 && limited(row)),
         }
     }
 

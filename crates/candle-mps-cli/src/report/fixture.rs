@@ -74,6 +74,7 @@ pub fn times(ours: f64, ratio: f64) -> Measured {
         quartiles: [ours * low, ours * high],
         samples: 9,
         cpu: None,
+        first: None,
         ratio: Some(Ratio {
             times: ratio,
             low,

@@ -11,13 +11,16 @@ mod open;
 mod plot;
 mod png;
 mod screen;
+mod work;
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::work::Counted;
 use crate::decision::{self, Decision};
 use crate::results::bench::Bench;
 use crate::results::verify::Verify;
@@ -25,9 +28,6 @@ use crate::results::{self, BENCH, FOLDER, Machine, VERIFY_CPU, VERIFY_METAL};
 
 /// The page.
 pub const PAGE: &str = "report.html";
-
-/// What stands where the work that a GPU does for a layer will be compared with Candle's.
-pub const GPU_WORK: &str = "not counted: needs the Metal kernels";
 
 #[derive(Args)]
 pub struct Arguments {
@@ -87,6 +87,8 @@ pub struct Results {
     pub bench: Option<Bench>,
     pub cpu: Option<Verify>,
     pub metal: Option<Verify>,
+    /// What the work of a GPU was counted to be.
+    pub work: Vec<Counted>,
 }
 
 /// A part that a folder has not.
@@ -104,12 +106,16 @@ impl Results {
             bench: results::read(folder, BENCH)?,
             cpu: results::read(folder, VERIFY_CPU)?,
             metal: results::read(folder, VERIFY_METAL)?,
+            // Nothing is decided by it, so that a file that cannot be read is as good as none.
+            work: fs::read_to_string(folder.join(work::FILE))
+                .map_or_else(|_| Vec::new(), |text| work::read(&text)),
         };
         match found {
             Self {
                 bench: None,
                 cpu: None,
                 metal: None,
+                ..
             } => Err(Error::Nothing {
                 folder: folder.to_owned(),
             }),

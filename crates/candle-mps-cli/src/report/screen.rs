@@ -9,7 +9,7 @@ use clap::builder::styling::Style;
 use super::correct::{Place, Sum, gradients};
 use super::figures::{time, times};
 use super::plot::shortened;
-use super::{GPU_WORK, Results};
+use super::{Results, work};
 use crate::decision::{Answer, Decided, Decision, ON_A_MAC};
 use crate::results::bench::{Bench, Cell, Regime, Row, Verdict};
 use crate::results::{Machine, Pass};
@@ -65,11 +65,7 @@ fn lines(results: &Results, decision: Option<&Decision>) -> Vec<Line> {
         lines.push(line);
     }
     lines.push(topic(TOPIC, "training", training(results)));
-    lines.push(topic(
-        TOPIC,
-        "GPU work",
-        format!("llama layer against Candle's: {GPU_WORK}"),
-    ));
+    lines.push(topic(TOPIC, "GPU work", work::line(&results.work)));
     match results.bench.as_ref().zip(decision) {
         Some((bench, decision)) => {
             lines.extend(speed(bench, decision));
@@ -152,6 +148,9 @@ fn speed(bench: &Bench, decision: &Decision) -> Vec<Line> {
         let mut name = row.name();
         if row.regime != Regime::Latency {
             name = format!("{name}, {}", row.regime);
+        }
+        if row.device != "cpu" {
+            name = format!("{name}, {}", row.device);
         }
         let name = shortened(&one_line(&name), NAME - 3);
         let mut line = vec![(PLAIN, format!("  {name:<0$}{ours:>TIME$}", NAME - 2))];
@@ -289,6 +288,7 @@ mod tests {
             bench: Some(fixture::bench()),
             cpu: Some(fixture::verify()),
             metal: Some(fixture::verify_metal()),
+            ..Results::default()
         }
     }
 

@@ -116,6 +116,9 @@ pub struct Measured {
     pub samples: usize,
     /// CPU time of a call, all threads, where the system tells it.
     pub cpu: Option<f64>,
+    /// Of the first call of the process, on a GPU: kernels are compiled in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<f64>,
     /// This peer's time by ours; none in our own column.
     pub ratio: Option<Ratio>,
 }

@@ -84,30 +84,91 @@ fn parse(text: &str) -> std::result::Result<Forced, String> {
         .filter(|part| !part.is_empty())
         .map(|part| {
             let (op, route) = part.split_once('=').unwrap_or(("*", part));
-            let route = match route.trim() {
-                "ours" => Route::Ours,
-                "mps" => Route::Mps,
-                "candle" => Route::Candle,
-                other => return Err(other.to_owned()),
-            };
+            let known = [Route::Ours, Route::Mps, Route::Candle];
+            let named = known.into_iter().find(|it| name(*it) == route.trim());
+            let route = named.ok_or_else(|| route.trim().to_owned())?;
             Ok((op.trim().to_owned(), route))
         })
         .collect()
 }
 
-fn forced(op: &str) -> Result<Option<Route>> {
+/// The variable as it was at the first call; the error is what names no route.
+fn from_environment() -> &'static std::result::Result<Forced, String> {
     static FORCED: OnceLock<std::result::Result<Forced, String>> = OnceLock::new();
-    let forced = FORCED.get_or_init(|| parse(&env::var(VARIABLE).unwrap_or_default()));
-    match forced {
+    FORCED.get_or_init(|| parse(&env::var(VARIABLE).unwrap_or_default()))
+}
+
+fn no_route(route: &str) -> Error {
+    Error::Route {
+        variable: VARIABLE,
+        route: route.to_owned(),
+    }
+}
+
+fn forced(op: &str) -> Result<Option<Route>> {
+    match from_environment() {
         // What is said of this op counts more than what is said of all.
         Ok(forced) => Ok(["*", op].into_iter().fold(None, |found, name| {
             let of_name = forced.iter().rfind(|(its, _)| its == name);
             of_name.map(|(_, route)| *route).or(found)
         })),
-        Err(route) => Err(Error::Route {
-            variable: VARIABLE,
-            route: route.clone(),
-        }),
+        Err(route) => Err(no_route(route)),
+    }
+}
+
+/// Who decides on routes, as plain data for those who show it.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// Ops, or `*`, and the routes that the environment forces them on, or why that cannot be read.
+    pub forced: std::result::Result<Vec<(String, &'static str)>, String>,
+    /// What decides otherwise: the first row that fits.
+    pub table: Vec<TableRow>,
+}
+
+/// A row of the table of routes.
+#[derive(Clone, Debug)]
+pub struct TableRow {
+    /// The op's name, or `*`.
+    pub op: &'static str,
+    /// None: all of them.
+    pub dtype: Option<&'static str>,
+    /// From so many elements, or rows of a product, on.
+    pub from: usize,
+    /// `ours`, `mps` or `candle`.
+    pub route: &'static str,
+    /// The reason.
+    pub why: &'static str,
+}
+
+impl Routes {
+    pub(crate) fn now() -> Self {
+        let forced = match from_environment() {
+            Ok(forced) => Ok(forced
+                .iter()
+                .map(|(op, route)| (op.clone(), name(*route)))
+                .collect()),
+            Err(route) => Err(no_route(route).to_string()),
+        };
+        let row = |it: &Choice| TableRow {
+            op: it.op,
+            dtype: it.dtype.map(|dtype| dtype.as_str()),
+            from: it.from,
+            route: name(it.route),
+            why: it.why,
+        };
+        Self {
+            forced,
+            table: TABLE.iter().map(row).collect(),
+        }
+    }
+}
+
+/// What the variable calls a route.
+const fn name(route: Route) -> &'static str {
+    match route {
+        Route::Ours => "ours",
+        Route::Mps => "mps",
+        Route::Candle => "candle",
     }
 }
 
@@ -190,6 +251,14 @@ mod tests {
         assert_eq!(parsed, expected);
         assert_eq!(parse("").unwrap(), []);
         assert_eq!(parse("softmax=fast").unwrap_err(), "fast");
+    }
+
+    #[test]
+    fn the_table_can_be_shown() {
+        let table = Routes::now().table;
+        assert_eq!(table.len(), TABLE.len());
+        let last = table.last().unwrap();
+        assert_eq!((last.op, last.from), ("*", 0));
     }
 
     #[test]

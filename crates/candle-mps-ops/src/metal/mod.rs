@@ -28,6 +28,21 @@ pub fn device(ordinal: usize) -> Result<candle_core::Device> {
     Ok(candle_core::Device::new_metal(ordinal)?)
 }
 
+#[doc(hidden)]
+pub use dispatch::{Routes, TableRow};
+
+/// Which route ops take, for `candle-mps doctor`.
+#[doc(hidden)]
+pub fn routes() -> Routes {
+    Routes::now()
+}
+
+/// Whether kernels for bf16 compile on this device, for `candle-mps doctor`.
+#[doc(hidden)]
+pub fn knows_bf16(device: &candle_core::MetalDevice) -> bool {
+    library::knows_bf16(device)
+}
+
 /// The error for more rows or columns than a kernel counts.
 fn too_long(layout: &candle_core::Layout) -> Error {
     Error::TooLong {

@@ -3,7 +3,7 @@
 use candle_core::{D, Device, IndexOp, Module, Result, Tensor, Var};
 use candle_mps::ops::{self, AttentionOptions};
 
-use super::products::hidden;
+use super::products;
 use super::{Side, random};
 use crate::results::Pass;
 
@@ -62,7 +62,8 @@ impl Functions {
         }
     }
 
-    fn attention(self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+    /// `mask` hides from each word those that follow it.
+    fn attention(self, q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
         let causal = q.dim(2)? > 1;
         if self == Self::Ours {
             let options = AttentionOptions {
@@ -75,7 +76,9 @@ impl Functions {
         let (k, v) = (repeated(k, groups)?, repeated(v, groups)?);
         let mut scores = (q.matmul(&k.t()?)? / (q.dim(3)? as f64).sqrt())?;
         if causal {
-            scores = scores.broadcast_add(&hidden(q.dim(2)?)?)?;
+            let length = q.dim(2)?;
+            let mask = mask.narrow(0, 0, length)?.narrow(1, 0, length)?;
+            scores = scores.broadcast_add(&mask)?;
         }
         let weights = match self {
             Self::CandleFused => candle_nn::ops::softmax_last_dim(&scores)?,
@@ -120,6 +123,8 @@ pub struct Llama {
     embedding: Option<Tensor>,
     cos: Tensor,
     sin: Tensor,
+    /// Kept, as candle_transformers does.
+    mask: Tensor,
     /// Its parameters, if it is to be trained.
     pub vars: Vec<Var>,
 }
@@ -129,11 +134,11 @@ pub type Cache = Vec<Option<(Tensor, Tensor)>>;
 
 impl Llama {
     /// Small random weights for up to `longest` words. Without `train`, they are no variables.
-    pub fn new(config: Config, longest: usize, train: bool) -> Result<Self> {
+    pub fn new(config: Config, longest: usize, train: bool, device: &Device) -> Result<Self> {
         let mut vars = Vec::new();
         let mut weight = |dims: &[usize]| {
             let scale = 1. / (dims[dims.len() - 1] as f64).sqrt();
-            let values = (random(dims)? * scale)?;
+            let values = (random(dims)? * scale)?.to_device(device)?;
             if !train {
                 return Ok(values);
             }
@@ -179,8 +184,9 @@ impl Llama {
             layers,
             norm,
             embedding,
-            cos: angles.cos()?,
-            sin: angles.sin()?,
+            cos: angles.cos()?.to_device(device)?,
+            sin: angles.sin()?.to_device(device)?,
+            mask: products::hidden(longest)?.to_device(device)?,
             vars,
         })
     }
@@ -239,7 +245,9 @@ impl Llama {
                 }
                 *cached = Some((k.clone(), v.clone()));
             }
-            let seen = functions.attention(&q, &k, &v)?.transpose(1, 2)?;
+            let seen = functions
+                .attention(&q, &k, &v, &self.mask)?
+                .transpose(1, 2)?;
             let seen = seen.reshape((batch, length, width))?;
             x = (x + functions.linear(&seen, &layer.out)?)?;
             let normed = functions.norm(&x, &layer.norms[1])?;

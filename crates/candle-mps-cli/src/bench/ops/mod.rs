@@ -36,7 +36,7 @@ pub struct Op {
 enum Kind {
     Function(Function),
     /// Something with a state: an optimizer, a model.
-    Made(fn(Side, Pass, &[usize]) -> Result<Call>),
+    Made(fn(Side, Pass, &[usize], &Device) -> Result<Call>),
 }
 
 /// A function of tensors; the first is the one that a chain replaces.
@@ -158,13 +158,20 @@ impl Op {
         self.sizes.iter().any(|it| it.split('x').count() == sizes)
     }
 
-    /// A call of it.
-    pub fn make(&self, side: Side, pass: Pass, sizes: &[usize], dtype: DType) -> Result<Call> {
+    /// A call of it on a device.
+    pub fn make(
+        &self,
+        side: Side,
+        pass: Pass,
+        sizes: &[usize],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Call> {
         let function = match &self.kind {
-            Kind::Made(make) => return make(side, pass, sizes),
+            Kind::Made(make) => return make(side, pass, sizes, device),
             Kind::Function(function) => function,
         };
-        let mut operands = (function.operands)(&Operands(dtype), sizes)?;
+        let mut operands = (function.operands)(&Operands { dtype, device }, sizes)?;
         let chosen = match (side, pass) {
             (Side::Ours, _) => function.ours,
             (Side::Candle, Pass::Forward) => function.candle,
@@ -196,22 +203,31 @@ pub fn dtype(name: &str) -> Option<DType> {
     }
 }
 
-/// Makes operands of an element type.
-struct Operands(DType);
+/// Makes operands of an element type on a device. They are computed on the processor, wherever they go.
+struct Operands<'a> {
+    dtype: DType,
+    device: &'a Device,
+}
 
-impl Operands {
-    /// The same numbers at every run, between -1 and 1.
-    fn random(&self, dims: &[usize]) -> Result<Tensor> {
-        random(dims)?.to_dtype(self.0)
+impl Operands<'_> {
+    /// What was computed on the processor, as an operand.
+    fn put(&self, values: &Tensor) -> Result<Tensor> {
+        values.to_dtype(self.dtype)?.to_device(self.device)
     }
 
-    /// A factor that leaves the size of what it multiplies as it is, so that chains neither grow nor vanish.
-    fn factor(&self, dims: &[usize], inner: usize) -> Result<Tensor> {
-        (random(dims)? * (3. / inner as f64).sqrt())?.to_dtype(self.0)
+    /// The same numbers at every run, between -1 and 1.
+    fn random(&self, dims: &[usize]) -> Result<Tensor> {
+        self.put(&random(dims)?)
+    }
+
+    /// A factor that leaves the size of what it multiplies as it is, so that chains neither grow nor vanish; by
+    /// `less`, if it is to be smaller.
+    fn factor(&self, dims: &[usize], inner: usize, less: f64) -> Result<Tensor> {
+        self.put(&(random(dims)? * ((3. / inner as f64).sqrt() / less))?)
     }
 }
 
-/// The same numbers at every run, between -1 and 1.
+/// The same numbers at every run, between -1 and 1, on the processor.
 fn random(dims: &[usize]) -> Result<Tensor> {
     let mut state = 1u32;
     let values = (0..dims.iter().product()).map(|_| {
@@ -243,7 +259,9 @@ mod tests {
         for op in all().filter(|op| !op.name.starts_with("smollm2")) {
             for sizes in small(op) {
                 let result = |side| {
-                    let mut call = op.make(side, op.passes[0], &sizes, DType::F32).unwrap();
+                    let mut call = op
+                        .make(side, op.passes[0], &sizes, DType::F32, &Device::Cpu)
+                        .unwrap();
                     match call.call().unwrap() {
                         Outcome::Tensor(tensor) => {
                             tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
@@ -270,7 +288,9 @@ mod tests {
             for sizes in small(op) {
                 for &pass in op.passes {
                     for side in [Side::Ours, Side::Candle] {
-                        let mut call = op.make(side, pass, &sizes, DType::F32).unwrap();
+                        let mut call = op
+                            .make(side, pass, &sizes, DType::F32, &Device::Cpu)
+                            .unwrap();
                         let outcome = call.call().unwrap();
                         let expected = match pass {
                             Pass::Forward => matches!(outcome, Outcome::Tensor(_)),
@@ -287,11 +307,42 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "metal")]
+    fn a_gpu_gives_what_the_processor_gives() {
+        let gpu = candle_mps::metal::device(0).unwrap();
+        for op in all().filter(|op| !op.name.starts_with("smollm2")) {
+            let sizes = &small(op)[0];
+            for (&pass, side) in op
+                .passes
+                .iter()
+                .flat_map(|pass| [(pass, Side::Ours), (pass, Side::Candle)])
+            {
+                let run = |device: &Device| {
+                    let mut call = op.make(side, pass, sizes, DType::F32, device).unwrap();
+                    match call.call().unwrap() {
+                        Outcome::Tensor(it) => it.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+                        _ => Vec::new(),
+                    }
+                };
+                let (here, there) = (run(&Device::Cpu), run(&gpu));
+                gpu.synchronize().unwrap();
+                assert_eq!(here.len(), there.len(), "{} {pass}", op.name);
+                for (here, there) in here.iter().zip(&there) {
+                    let far = (here - there).abs();
+                    assert!(far <= 1e-4 * here.abs().max(1.), "{} {pass}", op.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn chains_go_on_from_their_results_and_begin_anew() {
         for op in all().filter(|op| op.chains) {
             let sizes = &small(op)[0];
             for side in [Side::Ours, Side::Candle] {
-                let mut call = op.make(side, Pass::Forward, sizes, DType::F32).unwrap();
+                let mut call = op
+                    .make(side, Pass::Forward, sizes, DType::F32, &Device::Cpu)
+                    .unwrap();
                 let read = |outcome: Outcome| match outcome {
                     Outcome::Tensor(it) => it.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
                     _ => panic!("{}", op.name),

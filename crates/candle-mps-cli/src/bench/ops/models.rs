@@ -91,13 +91,13 @@ impl Config {
     }
 }
 
-fn llama(side: Side, pass: Pass, sizes: &[usize]) -> Result<Call> {
+fn llama(side: Side, pass: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
     if !sizes[1].is_multiple_of(64) {
         candle_core::bail!("llama: the width must be a multiple of 64, the width of a head")
     }
     let config = small(sizes);
-    let x = random(&[1, sizes[2], config.width])?;
-    let model = Llama::new(config, sizes[2], pass != Pass::Forward)?;
+    let x = random(&[1, sizes[2], config.width])?.to_device(device)?;
+    let model = Llama::new(config, sizes[2], pass != Pass::Forward, device)?;
     let functions = Functions::of(side, pass);
     if pass == Pass::Forward {
         return Ok(Call::once(move || Ok(model.forward(functions, &x)?.into())));
@@ -120,28 +120,29 @@ fn llama(side: Side, pass: Pass, sizes: &[usize]) -> Result<Call> {
     })
 }
 
-fn prompt(length: usize) -> Result<Tensor> {
+fn prompt(length: usize, device: &Device) -> Result<Tensor> {
     let words = (0..length).map(|word| (word * 37 % SMOL.vocabulary) as u32);
-    Tensor::from_iter(words, &Device::Cpu)
+    Tensor::from_iter(words, device)
 }
 
-fn prefill(side: Side, pass: Pass, sizes: &[usize]) -> Result<Call> {
-    let model = Llama::new(SMOL, sizes[0], false)?;
-    let (functions, prompt) = (Functions::of(side, pass), prompt(sizes[0])?);
+fn prefill(side: Side, pass: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
+    let model = Llama::new(SMOL, sizes[0], false, device)?;
+    let (functions, prompt) = (Functions::of(side, pass), prompt(sizes[0], device)?);
     Ok(Call::once(move || {
         Ok(model.next(functions, &prompt, &mut Cache::new())?.into())
     }))
 }
 
-fn decode(side: Side, pass: Pass, sizes: &[usize]) -> Result<Call> {
+fn decode(side: Side, pass: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
     let words = sizes[0];
-    let model = Llama::new(SMOL, PROMPT + words, false)?;
+    let model = Llama::new(SMOL, PROMPT + words, false, device)?;
     let functions = Functions::of(side, pass);
+    let device = device.clone();
     let mut read = Cache::new();
-    model.next(functions, &prompt(PROMPT)?, &mut read)?;
+    model.next(functions, &prompt(PROMPT, &device)?, &mut read)?;
     Ok(Call::once(move || {
         let mut cache = read.clone();
-        let mut next = Tensor::new(&[1u32], &Device::Cpu)?;
+        let mut next = Tensor::new(&[1u32], &device)?;
         for _ in 0..words {
             next = model.next(functions, &next, &mut cache)?.argmax(1)?;
         }

@@ -31,7 +31,7 @@ pub const OPS: &[Op] = &[
                 let [m, k, n] = last(sizes);
                 let batch = &sizes[..sizes.len() - 3];
                 let a = of.random(&[batch, &[m, k]].concat())?;
-                Ok(vec![a, of.factor(&[batch, &[k, n]].concat(), k)?])
+                Ok(vec![a, of.factor(&[batch, &[k, n]].concat(), k, 1.)?])
             },
             ours: |x| Ok(ops::matmul(&x[0], &x[1])?),
             candle: |x| x[0].matmul(&x[1]),
@@ -57,7 +57,7 @@ pub const OPS: &[Op] = &[
                 let [rows, inner, out] = last(sizes);
                 Ok(vec![
                     of.random(&[rows, inner])?,
-                    of.factor(&[out, inner], inner)?,
+                    of.factor(&[out, inner], inner, 1.)?,
                 ])
             },
             ours: |x| Ok(ops::linear(&x[0], &x[1], None)?),
@@ -82,11 +82,10 @@ pub const OPS: &[Op] = &[
         kind: Kind::Function(Function {
             operands: |of, sizes| {
                 let [rows, width, rank] = last(sizes);
-                let b = (of.factor(&[rank, width], rank)? / SCALE)?;
                 Ok(vec![
                     of.random(&[rows, width])?,
-                    of.factor(&[width, rank], width)?,
-                    b,
+                    of.factor(&[width, rank], width, 1.)?,
+                    of.factor(&[rank, width], rank, SCALE)?,
                 ])
             },
             ours: |x| Ok(ops::lora_delta(&x[0], &x[1], &x[2], SCALE)?),
@@ -154,7 +153,7 @@ pub const OPS: &[Op] = &[
         work: |sizes| heads_work(sizes, 0.5),
         kind: Kind::Function(Function {
             operands: |of, sizes| {
-                let hidden = hidden(sizes[2])?.to_dtype(of.0)?;
+                let hidden = of.put(&hidden(sizes[2])?)?;
                 Ok(vec![
                     of.random(sizes)?,
                     of.random(sizes)?,
@@ -186,9 +185,9 @@ fn lora_work(sizes: &[usize]) -> Work {
 fn lora_operands(of: &super::Operands, sizes: &[usize]) -> Result<Vec<Tensor>> {
     let [rows, width, rank] = last(sizes);
     // Half of the result comes from each part.
-    let a = (of.factor(&[width, rank], width)? / SCALE)?;
-    let b = (of.factor(&[rank, width], rank)? / SCALE)?;
-    let w = (of.factor(&[width, width], width)? / 2.)?;
+    let a = of.factor(&[width, rank], width, SCALE)?;
+    let b = of.factor(&[rank, width], rank, SCALE)?;
+    let w = of.factor(&[width, width], width, 2.)?;
     Ok(vec![of.random(&[rows, width])?, a, b, w])
 }
 
@@ -226,7 +225,7 @@ fn composed(x: &[Tensor], fused: bool) -> Result<Tensor> {
     weights.matmul(&x[2])
 }
 
-/// −∞ where a query must not see a key.
+/// −∞ where a query must not see a key, on the processor.
 pub fn hidden(length: usize) -> Result<Tensor> {
     let later = (0..length * length).map(|at| match at % length > at / length {
         true => f32::NEG_INFINITY,

@@ -113,7 +113,7 @@ pub const OPS: &[Op] = &[
                 let targets = (0..sizes[0]).map(|row| (row * 7 % sizes[1]) as u32);
                 Ok(vec![
                     of.random(sizes)?,
-                    Tensor::from_iter(targets, &Device::Cpu)?,
+                    Tensor::from_iter(targets, of.device)?,
                 ])
             },
             ours: |x| Ok(ops::cross_entropy(&x[0], &x[1])?),
@@ -130,8 +130,9 @@ pub const OPS: &[Op] = &[
         work: |sizes| Work::elements(2 * sizes.iter().product::<usize>()),
         kind: Kind::Function(Function {
             operands: |of, sizes| {
-                let angles = of.random(&[sizes[2], sizes[3] / 2])?;
-                Ok(vec![of.random(sizes)?, angles.cos()?, angles.sin()?])
+                let angles = random(&[sizes[2], sizes[3] / 2])?;
+                let (cos, sin) = (of.put(&angles.cos()?)?, of.put(&angles.sin()?)?);
+                Ok(vec![of.random(sizes)?, cos, sin])
             },
             ours: |x| Ok(ops::rope(&x[0], &x[1], &x[2])?),
             candle: |x| candle_nn::rotary_emb::rope(&x[0], &x[1], &x[2]),
@@ -151,11 +152,10 @@ pub const OPS: &[Op] = &[
 ];
 
 /// A step on one matrix, its gradient standing.
-fn adamw(side: Side, _: Pass, sizes: &[usize]) -> candle_core::Result<Call> {
-    let parameter = Var::from_tensor(&random(sizes)?)?;
-    let grads = (parameter.as_tensor() * random(sizes)?)?
-        .sum_all()?
-        .backward()?;
+fn adamw(side: Side, _: Pass, sizes: &[usize], device: &Device) -> candle_core::Result<Call> {
+    let values = random(sizes)?.to_device(device)?;
+    let parameter = Var::from_tensor(&values)?;
+    let grads = (parameter.as_tensor() * values)?.sum_all()?.backward()?;
     let vars = vec![parameter];
     Ok(match side {
         Side::Ours => {

@@ -10,7 +10,7 @@ use super::colours::{DARK, LIGHT};
 use super::correct::{Place, Sum, gradients};
 use super::figures::times;
 use super::plot::{self, Width, escape, ratios, sizes};
-use super::{GPU_WORK, Results};
+use super::{Results, work};
 use crate::bench::stats::quartiles;
 use crate::decision::{Answer, Decision};
 use crate::results::Machine;
@@ -54,13 +54,7 @@ pub fn page(results: &Results, decision: Option<&Decision>) -> String {
         Some(verified::correctness(results)),
     );
     add("training", "Training", Some(verified::training(results)));
-    add(
-        "gpu",
-        "Work of a GPU",
-        Some(format!(
-            "<p>GPU work of a llama layer against Candle's: {GPU_WORK}.</p>"
-        )),
-    );
+    add("gpu", "Work of a GPU", Some(work::section(&results.work)));
     add(
         "problems",
         "What went wrong",
@@ -257,7 +251,7 @@ fn size_plots(bench: &Bench) -> Option<String> {
 }
 
 /// A table that scrolls inside a box of its own, which the keyboard reaches.
-fn scrolling(caption: &str, class: &str, head: &str, body: &str) -> String {
+pub fn scrolling(caption: &str, class: &str, head: &str, body: &str) -> String {
     format!(
         "<div class=\"scroll {class}\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table>\n\
          <caption><span>{caption}</span></caption>\n<thead>{head}</thead>\n<tbody>\n{body}</tbody>\n</table></div>\n"
@@ -274,6 +268,7 @@ mod tests {
             bench: Some(fixture::bench()),
             cpu: Some(fixture::verify()),
             metal: Some(fixture::verify_metal()),
+            ..Results::default()
         }
     }
 

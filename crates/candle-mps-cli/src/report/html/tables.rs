@@ -157,7 +157,7 @@ const FULL_HEAD: &str = "<tr><th scope=\"col\">op and size</th><th scope=\"col\"
     <th scope=\"col\" class=\"n\">quartiles</th><th scope=\"col\" class=\"n\">spread</th>\
     <th scope=\"col\" class=\"n\">samples</th><th scope=\"col\" class=\"n\">ratio</th>\
     <th scope=\"col\" class=\"n\">interval</th><th scope=\"col\">verdict</th>\
-    <th scope=\"col\" class=\"n\">CPU time</th><th scope=\"col\" class=\"n\">GB/s of limit</th>\
+    <th scope=\"col\" class=\"n\">CPU time</th><th scope=\"col\" class=\"n\">first call</th><th scope=\"col\" class=\"n\">GB/s of limit</th>\
     <th scope=\"col\" class=\"n\">GFLOP/s of limit</th></tr>";
 
 fn full(bench: &Bench, rows: &[&Row]) -> String {
@@ -178,9 +178,9 @@ fn full(bench: &Bench, rows: &[&Row]) -> String {
             html += &match cell {
                 Cell::Measured(it) | Cell::AnotherRun(it) => figures(row, it, &bench.limits),
                 Cell::Unfinished { why } | Cell::Failed { why } => {
-                    format!("<td colspan=\"10\" class=\"wrap\">{}</td>", escape(why))
+                    format!("<td colspan=\"11\" class=\"wrap\">{}</td>", escape(why))
                 }
-                Cell::None | Cell::NotBuilt => "<td colspan=\"10\">–</td>".to_owned(),
+                Cell::None | Cell::NotBuilt => "<td colspan=\"11\">–</td>".to_owned(),
             };
             html += "</tr>\n";
         }
@@ -210,6 +210,7 @@ fn figures(row: &Row, it: &Measured, limits: &Limits) -> String {
         None => "<td class=\"n\">–</td><td class=\"n\">–</td><td>–</td>".to_owned(),
     };
     html += &cell(it.cpu.map_or("–".to_owned(), time));
+    html += &cell(it.first.map_or("–".to_owned(), time));
     html += &cell(Rate::of_bytes(row, it.median, limits).text());
     html + &cell(Rate::of_operations(row, it.median, limits).text())
 }

@@ -239,10 +239,14 @@ impl<'a> Line<'a> {
 
     /// The row's name; `latency` is what is usual.
     fn name(&self) -> String {
-        match self.row.regime {
-            crate::results::bench::Regime::Latency => self.row.name(),
-            regime => format!("{}, {regime}", self.row.name()),
+        let mut name = self.row.name();
+        if self.row.regime != crate::results::bench::Regime::Latency {
+            name += &format!(", {}", self.row.regime);
         }
+        if self.row.device != "cpu" {
+            name += &format!(", {}", self.row.device);
+        }
+        name
     }
 
     /// The decision in short, or `only` its ratio, and its class.

@@ -2,6 +2,7 @@
 //! contradict each other on. Each is an environment variable, read once; the default is the
 //! reading that lets correct programs pass and incorrect ones be seen.
 
+use crate::mutant::WithoutBarrier;
 use metal_sim_msl::{Checks, Schedule};
 use std::sync::OnceLock;
 
@@ -17,7 +18,7 @@ pub enum Verdict {
 }
 
 /// The switches of this process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// `METAL_SIM_READ_C`: an MPS product with beta = 0 reads C all the same, so that
     /// garbage in an output buffer shows (NaN × 0 is NaN). Default off, as BLAS reads.
@@ -35,26 +36,72 @@ pub struct Rules {
     /// of bounds, uninitialised reads and divergence; a finding is a fault. `strict` has a barrier order only
     /// the memory that its flags name. Default off.
     pub checks: Checks,
+    /// `METAL_SIM_TRAFFIC` (`off` or `on`): [`Work`](crate::Work) has the bytes that kernels touch, and not the
+    /// buffers that they could. Turns the detector on, which knows. Default off.
+    pub traffic: bool,
     /// `METAL_SIM_SCHEDULE` (`fifo`, `reverse`, `lifo` or a seed): in which order the threads of a threadgroup
     /// take turns. Default fifo.
     pub schedule: Schedule,
     /// `METAL_SIM_LARGE_PRODUCT_DEFECT`: products with `(row + 2K) * resultRowBytes` of this
     /// many bytes or more come out wrong, as on M1 and M2 from 2³¹ on. Default off.
     pub large_product_defect: Option<u64>,
+    /// `METAL_SIM_WITHOUT_BARRIER` (`N` or `N:TEXT`): barrier N, from 0, is taken out of the sources that contain TEXT,
+    /// to see whether the detector misses it. Default: none is.
+    pub without_barrier: Option<WithoutBarrier>,
 }
+
+static RULES: OnceLock<Rules> = OnceLock::new();
 
 /// The switches of this process.
 pub fn rules() -> &'static Rules {
-    static RULES: OnceLock<Rules> = OnceLock::new();
-    RULES.get_or_init(|| Rules {
+    RULES.get_or_init(from_environment)
+}
+
+/// Changes what the environment says, for programs that are made to run on the simulator. Before anything else: a
+/// panic if a switch was asked for.
+pub fn choose(change: impl FnOnce(&mut Rules)) {
+    let mut rules = from_environment();
+    change(&mut rules);
+    rules.checks.races |= rules.traffic;
+    assert!(RULES.set(rules).is_ok(), "the switches are in use");
+}
+
+fn from_environment() -> Rules {
+    let traffic = on("METAL_SIM_TRAFFIC");
+    let mut checks = checks();
+    checks.races |= traffic;
+    Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
         handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
-        checks: checks(),
+        checks,
+        traffic,
         schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
-    })
+        without_barrier: without_barrier(),
+    }
+}
+
+/// Whether a switch is on; a word that is none is told once and is on.
+fn on(name: &str) -> bool {
+    match std::env::var(name).as_deref() {
+        Ok("off" | "0") | Err(_) => false,
+        Ok("on" | "1") => true,
+        Ok(other) => {
+            let told = format!("{name}={other} is neither on nor off; it is on");
+            crate::fault::warn("switch", told);
+            true
+        }
+    }
+}
+
+/// The barrier that is taken away. A mutant that is none would look like one that nobody misses, so that is misuse.
+fn without_barrier() -> Option<WithoutBarrier> {
+    let text = std::env::var("METAL_SIM_WITHOUT_BARRIER").ok()?;
+    Some(text.parse().unwrap_or_else(|why: String| {
+        crate::fault::fault("switch", format!("METAL_SIM_WITHOUT_BARRIER: {why}"))
+    }))
 }
 
 /// A switch's number; a value that is none is told once and counts as absent.

@@ -5,6 +5,7 @@ use super::descriptors::{SimCompileOptions, SimFunctionConstants};
 use super::device::SimDevice;
 use super::{Kept, given};
 use crate::lock;
+use crate::rules::rules;
 use block2::DynBlock;
 use metal_sim_msl::{Constants, Library, Options};
 use objc2::rc::Retained;
@@ -171,6 +172,9 @@ impl SimLibrary {
             fast_math: options.is_none_or(SimCompileOptions::is_fast),
             ..Options::default()
         };
+        let mutant = rules().without_barrier.as_ref();
+        let mutant = mutant.and_then(|barrier| barrier.taken_from(source));
+        let source = mutant.as_deref().unwrap_or(source);
         // A kernel's machine code is made with its pipeline, but its errors belong here.
         let library = Library::from_source(source, &options)
             .and_then(|library| library.check().map(|()| library))

@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// One barrier of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WithoutBarrier {
-    /// Which of the source's, from 0.
+    /// Which of those behind the text, from 0.
     pub number: usize,
     /// Sources that do not contain this stay as they are.
     pub text: String,
@@ -31,10 +31,9 @@ impl FromStr for WithoutBarrier {
 impl WithoutBarrier {
     /// The source without it, if it is one of those. Every line stays where it is.
     pub(crate) fn taken_from(&self, source: &str) -> Option<String> {
-        if !source.contains(&self.text) {
-            return None;
-        }
-        let place = barriers(source).into_iter().nth(self.number)?;
+        let start = source.find(&self.text)?;
+        let mut behind = barriers(source).into_iter().filter(|it| it.start >= start);
+        let place = behind.nth(self.number)?;
         let mut mutant = source.to_owned();
         let blanks = source[place.clone()].replace(|it| it != '\n', " ");
         mutant.replace_range(place, &blanks);
@@ -104,6 +103,8 @@ mod tests {
         let mutant = second.taken_from(SOURCE).unwrap();
         assert_eq!(barriers(&mutant), barriers(SOURCE)[..1]);
         assert_eq!(mutant.lines().count(), SOURCE.lines().count());
+        let behind: WithoutBarrier = "0:my_".parse().unwrap();
+        assert_eq!(behind.taken_from(SOURCE).as_ref(), Some(&mutant));
         let other: WithoutBarrier = "1:void other".parse().unwrap();
         assert_eq!(other.taken_from(SOURCE), None);
         let none: WithoutBarrier = "2".parse().unwrap();

@@ -4,7 +4,7 @@
 
 use crate::mutant::WithoutBarrier;
 use metal_sim_msl::{Checks, Schedule};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// What to do about something doubtful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,12 @@ pub struct Rules {
     /// of bounds, uninitialised reads and divergence; a finding is a fault. `strict` has a barrier order only
     /// the memory that its flags name. Default off.
     pub checks: Checks,
+    /// `METAL_SIM_RACES_IN`: the detector is for kernels only whose source contains this text, so that what is known
+    /// of others is not told. Default: for all.
+    pub watched_text: String,
     /// `METAL_SIM_TRAFFIC` (`off` or `on`): [`Work`](crate::Work) has the bytes that kernels touch, and not the
-    /// buffers that they could. Turns the detector on, which knows. Default off.
+    /// buffers that they could. The detector counts them; what it finds is a fault only if `checks` asks for it.
+    /// Default off.
     pub traffic: bool,
     /// `METAL_SIM_SCHEDULE` (`fifo`, `reverse`, `lifo` or a seed): in which order the threads of a threadgroup
     /// take turns. Default fifo.
@@ -45,38 +49,58 @@ pub struct Rules {
     /// `METAL_SIM_LARGE_PRODUCT_DEFECT`: products with `(row + 2K) * resultRowBytes` of this
     /// many bytes or more come out wrong, as on M1 and M2 from 2³¹ on. Default off.
     pub large_product_defect: Option<u64>,
-    /// `METAL_SIM_WITHOUT_BARRIER` (`N` or `N:TEXT`): barrier N, from 0, is taken out of the sources that contain TEXT,
-    /// to see whether the detector misses it. Default: none is.
+    /// `METAL_SIM_WITHOUT_BARRIER` (`N` or `N:TEXT`): barrier N behind TEXT, from 0, is taken out of the sources that
+    /// contain it, to see whether the detector misses it. Default: none is.
     pub without_barrier: Option<WithoutBarrier>,
 }
 
-static RULES: OnceLock<Rules> = OnceLock::new();
+impl Rules {
+    /// What kernels run with: the detector if somebody asks for what it finds, or for what it counts.
+    pub fn watched(&self) -> Checks {
+        Checks {
+            races: self.checks.races || self.traffic,
+            ..self.checks
+        }
+    }
+
+    /// The same for the kernels of a source.
+    pub(crate) fn watched_in(&self, source: &str) -> Checks {
+        match source.contains(&self.watched_text) {
+            true => self.watched(),
+            false => Checks::default(),
+        }
+    }
+}
+
+static RULES: OnceLock<RwLock<&'static Rules>> = OnceLock::new();
+
+fn all() -> &'static RwLock<&'static Rules> {
+    RULES.get_or_init(|| RwLock::new(Box::leak(Box::new(from_environment()))))
+}
 
 /// The switches of this process.
 pub fn rules() -> &'static Rules {
-    RULES.get_or_init(from_environment)
+    *all().read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Changes what the environment says, for programs that are made to run on the simulator. Before anything else: a
-/// panic if a switch was asked for.
+/// Changes switches in a program that is made to run on the simulator, before it uses a device. What the environment
+/// says of others stays.
 pub fn choose(change: impl FnOnce(&mut Rules)) {
-    let mut rules = from_environment();
+    let mut all = all().write().unwrap_or_else(PoisonError::into_inner);
+    let mut rules = (*all).clone();
     change(&mut rules);
-    rules.checks.races |= rules.traffic;
-    assert!(RULES.set(rules).is_ok(), "the switches are in use");
+    *all = Box::leak(Box::new(rules));
 }
 
 fn from_environment() -> Rules {
-    let traffic = on("METAL_SIM_TRAFFIC");
-    let mut checks = checks();
-    checks.races |= traffic;
     Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
         handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
-        checks,
-        traffic,
+        checks: checks(),
+        watched_text: std::env::var("METAL_SIM_RACES_IN").unwrap_or_default(),
+        traffic: on("METAL_SIM_TRAFFIC"),
         schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
         without_barrier: without_barrier(),

@@ -86,7 +86,8 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
     } = encoder.bound(call);
     let kernel = pipeline.get().kernel().to_owned();
     check_threads(call, &kernel, pipeline.get().pipeline(), threads);
-    let rules = rules();
+    let watched = pipeline.get().is_watched();
+    let counted_later = watched && rules().traffic;
     let mut accesses = Vec::new();
     for argument in pipeline.get().pipeline().arguments() {
         let ArgumentKind::Buffer(index) = argument.kind else {
@@ -96,12 +97,12 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             let memory = buffer.get().core().memory();
             let range = *offset..memory.len();
             let access = match argument.writable {
-                true if rules.checks.races => Access::traced(memory, range),
+                true if watched => Access::traced(memory, range),
                 true => Access::write(memory, range),
                 false => Access::read(memory, range),
             };
             accesses.push(Access {
-                counted_later: rules.traffic,
+                counted_later,
                 ..access
             });
         }
@@ -223,7 +224,7 @@ fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memor
     }
     match outcome {
         Err(error) => fault("dispatch", error),
-        Ok(outcome) if outcome.findings.is_empty() => {}
+        Ok(outcome) if outcome.findings.is_empty() || !rules().checks.races => {}
         Ok(outcome) => {
             let findings: Vec<_> = outcome.findings.iter().map(ToString::to_string).collect();
             fault("kernel", findings.join("\n"));

@@ -7,7 +7,7 @@ use super::{Kept, given};
 use crate::lock;
 use crate::rules::rules;
 use block2::DynBlock;
-use metal_sim_msl::{Constants, Library, Options};
+use metal_sim_msl::{Checks, Constants, Library, Options};
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
@@ -67,6 +67,7 @@ pub(crate) fn tell<T: Message>(made: Made<T>, handler: &Handler) {
 pub struct LibraryCore {
     device: Kept<SimDevice>,
     library: Library,
+    checks: Checks,
     label: Mutex<Option<String>>,
 }
 
@@ -182,6 +183,7 @@ impl SimLibrary {
         let core = LibraryCore {
             device: Kept::new(device),
             library,
+            checks: rules().watched_in(source),
             label: Mutex::new(None),
         };
         // SAFETY: NSObject's `init` has this signature.
@@ -228,6 +230,7 @@ impl SimLibrary {
             library: library.clone(),
             name: name.to_owned(),
             constants,
+            checks: self.ivars().checks,
             label: Mutex::new(None),
         }))
     }
@@ -239,6 +242,8 @@ pub struct FunctionCore {
     pub(crate) library: Library,
     pub(crate) name: String,
     pub(crate) constants: Constants,
+    /// What its pipelines are watched for.
+    pub(crate) checks: Checks,
     label: Mutex<Option<String>>,
 }
 

@@ -102,7 +102,12 @@ fn a_thousand_calls_of_each_op_leave_nothing_behind() {
 fn what_is_forgotten_is_seen() {
     let _alone = alone();
     let device = Device::new_metal(0).unwrap();
-    let forget = || std::mem::forget(Tensor::zeros(10, DType::F32, &device).unwrap());
+    // More than another test's device may let go of at the same time.
+    let forget = || {
+        for _ in 0..1000 {
+            std::mem::forget(Tensor::zeros(10, DType::F32, &device).unwrap());
+        }
+    };
     let (grown, _) = left_behind(&device, || autoreleasepool(|_| forget()));
     assert!(grown.0.values().any(|more| *more > 0), "{grown:?}");
     let (_, bytes) = left_behind(&device, || std::mem::forget(vec![1u8; 2 * NOISE]));

@@ -18,7 +18,7 @@ pub type Call = fn(&[Tensor]) -> Result<Tensor>;
 pub struct Op {
     /// Op and variant.
     pub name: &'static str,
-    /// The files, without `.metal`, that its kernels are in.
+    /// The files, without `.metal`, that its kernels are in, the most important first.
     pub kernels: &'static [&'static str],
     /// What it is called with.
     pub operands: fn(Scale) -> Vec<Operand>,
@@ -33,11 +33,10 @@ pub struct Op {
 }
 
 impl Op {
-    /// Whether its kernels are written: one of their files is there.
+    /// Whether its kernels are written: the first of their files is there.
     pub fn has_kernels(&self) -> bool {
-        let files = sources::files();
-        let names = files.iter().map(|file| file.name.as_str());
-        names.into_iter().any(|name| self.kernels.contains(&name))
+        let first = self.kernels.first();
+        first.is_some_and(|first| sources::files().iter().any(|file| file.name == *first))
     }
 
     fn fused(self, name: &'static str, call: Call) -> Self {
@@ -76,8 +75,10 @@ const SCALING: f64 = 1.5;
 const ONE: Goal = Goal::Dispatches(1);
 const TWO: Goal = Goal::Dispatches(2);
 
-/// Files of kernels for products.
-const PRODUCT: &[&str] = &["product", "matmul", "linear"];
+/// Files of kernels that several ops use.
+const PRODUCT: &[&str] = &["matmul", "gemv", "columns", "linear"];
+const ATTENTION: &[&str] = &["attention", "attention_backward"];
+const LORA: &[&str] = &["lora", "matmul", "gemv", "columns"];
 
 /// All of them.
 #[rustfmt::skip]
@@ -88,12 +89,12 @@ pub fn ops() -> Vec<Op> {
             .goal(ONE),
         op("log_softmax", &["softmax"], one_row, |x| Ok(ops::log_softmax(&x[0], D::Minus1)?), |x| candle_nn::ops::log_softmax(&x[0], D::Minus1))
             .goal(ONE),
-        op("rms_norm", &["rms_norm", "norm"], row_and_weight, |x| Ok(ops::rms_norm(&x[0], &x[1], EPS)?), |x| candle_nn::ops::rms_norm_slow(&x[0], &x[1], EPS as f32))
+        op("rms_norm", &["rms_norm"], row_and_weight, |x| Ok(ops::rms_norm(&x[0], &x[1], EPS)?), |x| candle_nn::ops::rms_norm_slow(&x[0], &x[1], EPS as f32))
             .fused("rms_norm", |x| candle_nn::ops::rms_norm(&x[0], &x[1], EPS as f32))
             .goal(ONE),
-        op("rms_norm_no_weight", &["rms_norm", "norm"], one_row, |x| Ok(ops::rms_norm_no_weight(&x[0], EPS)?), |x| candle::rms_norm_no_weight(&x[0], EPS))
+        op("rms_norm_no_weight", &["rms_norm"], one_row, |x| Ok(ops::rms_norm_no_weight(&x[0], EPS)?), |x| candle::rms_norm_no_weight(&x[0], EPS))
             .goal(ONE),
-        op("layer_norm", &["layer_norm", "norm"], row_weight_bias, |x| Ok(ops::layer_norm(&x[0], &x[1], Some(&x[2]), EPS)?), |x| candle_nn::ops::layer_norm_slow(&x[0], &x[1], &x[2], EPS as f32))
+        op("layer_norm", &["layer_norm"], row_weight_bias, |x| Ok(ops::layer_norm(&x[0], &x[1], Some(&x[2]), EPS)?), |x| candle_nn::ops::layer_norm_slow(&x[0], &x[1], &x[2], EPS as f32))
             .fused("layer_norm", |x| candle_nn::ops::layer_norm(&x[0], &x[1], &x[2], EPS as f32))
             .goal(ONE),
         op("rope", &["rope"], heads_first, |x| Ok(ops::rope(&x[0], &x[1], &x[2])?), |x| rotary_emb::rope_slow(&x[0], &x[1], &x[2]))
@@ -105,31 +106,31 @@ pub fn ops() -> Vec<Op> {
         op("rope_thd", &["rope"], positions_first, |x| Ok(ops::rope_thd(&x[0], &x[1], &x[2])?), |x| candle::rope_thd_slow(&x[0], &x[1], &x[2]))
             .fused("rope_thd", |x| rotary_emb::rope_thd(&x[0], &x[1], &x[2]))
             .goal(ONE),
-        op("attention", &["attention"], |scale| qkv(scale, 1), |x| attention(x, None, false), |x| candle::attention([&x[0], &x[1], &x[2]], None, None, candle::softmax))
+        op("attention", ATTENTION, |scale| qkv(scale, 1), |x| attention(x, None, false), |x| candle::attention([&x[0], &x[1], &x[2]], None, None, candle::softmax))
             .fused("sdpa", |x| candle::sdpa([&x[0], &x[1], &x[2]], false))
             .goal(ONE),
-        op("attention causal", &["attention"], hidden_qkv, |x| attention(x, None, true), |x| candle::attention([&x[0], &x[1], &x[2]], Some(&x[3]), None, candle::softmax))
+        op("attention causal", ATTENTION, hidden_qkv, |x| attention(x, None, true), |x| candle::attention([&x[0], &x[1], &x[2]], Some(&x[3]), None, candle::softmax))
             .fused("sdpa", |x| candle::sdpa([&x[0], &x[1], &x[2]], true))
             .goal(ONE),
-        op("attention mask", &["attention"], masked_qkv, |x| attention(x, Some(&x[3]), false), |x| candle::attention([&x[0], &x[1], &x[2]], None, Some(&x[3]), candle::softmax))
+        op("attention mask", ATTENTION, masked_qkv, |x| attention(x, Some(&x[3]), false), |x| candle::attention([&x[0], &x[1], &x[2]], None, Some(&x[3]), candle::softmax))
             .goal(ONE),
-        op("attention shared", &["attention"], |scale| qkv(scale, 2), |x| attention(x, None, true), |x| candle::attention([&x[0], &x[1], &x[2]], x.get(3), None, candle::softmax))
+        op("attention shared", ATTENTION, |scale| qkv(scale, 2), |x| attention(x, None, true), |x| candle::attention([&x[0], &x[1], &x[2]], x.get(3), None, candle::softmax))
             .fused("sdpa", |x| candle::sdpa([&x[0], &x[1], &x[2]], true))
             .goal(ONE),
-        op("lora_delta", &["lora"], low_rank, |x| Ok(ops::lora_delta(&x[0], &x[1], &x[2], SCALING)?), |x| candle::lora_delta(&x[0], &x[1], &x[2], SCALING))
+        op("lora_delta", LORA, low_rank, |x| Ok(ops::lora_delta(&x[0], &x[1], &x[2], SCALING)?), |x| candle::lora_delta(&x[0], &x[1], &x[2], SCALING))
             .goal(ONE),
-        op("lora", &["lora"], low_rank_and_base, |x| Ok(ops::lora(&x[0], &x[3], Some(&x[4]), &x[1], &x[2], SCALING)?), |x| candle::linear(&x[0], &x[3], Some(&x[4]))? + candle::lora_delta(&x[0], &x[1], &x[2], SCALING)?)
+        op("lora", LORA, low_rank_and_base, |x| Ok(ops::lora(&x[0], &x[3], Some(&x[4]), &x[1], &x[2], SCALING)?), |x| candle::linear(&x[0], &x[3], Some(&x[4]))? + candle::lora_delta(&x[0], &x[1], &x[2], SCALING)?)
             .goal(TWO),
         op("matmul", PRODUCT, factors, |x| Ok(ops::matmul(&x[0], &x[1])?), |x| x[0].matmul(&x[1])),
         op("linear", PRODUCT, projection, |x| linear(x, Activation::None), |x| candle::linear(&x[0], &x[1], Some(&x[2]))),
         op("linear relu", PRODUCT, projection, |x| linear(x, Activation::Relu), |x| candle::linear(&x[0], &x[1], Some(&x[2]))?.relu()),
         op("linear gelu", PRODUCT, projection, |x| linear(x, Activation::Gelu), |x| candle::linear(&x[0], &x[1], Some(&x[2]))?.gelu()),
         op("linear silu", PRODUCT, projection, |x| linear(x, Activation::Silu), |x| candle::linear(&x[0], &x[1], Some(&x[2]))?.silu()),
-        op("swiglu", &["swiglu", "gated"], two_rows, |x| Ok(ops::swiglu(&x[0], &x[1])?), |x| x[0].silu()? * &x[1])
+        op("swiglu", &["glu"], two_rows, |x| Ok(ops::swiglu(&x[0], &x[1])?), |x| x[0].silu()? * &x[1])
             .goal(ONE),
-        op("geglu", &["geglu", "gated"], two_rows, |x| Ok(ops::geglu(&x[0], &x[1])?), |x| x[0].gelu()? * &x[1])
+        op("geglu", &["glu"], two_rows, |x| Ok(ops::geglu(&x[0], &x[1])?), |x| x[0].gelu()? * &x[1])
             .goal(ONE),
-        op("geglu_erf", &["geglu", "gated"], two_rows, |x| Ok(ops::geglu_erf(&x[0], &x[1])?), |x| x[0].gelu_erf()? * &x[1])
+        op("geglu_erf", &["glu"], two_rows, |x| Ok(ops::geglu_erf(&x[0], &x[1])?), |x| x[0].gelu_erf()? * &x[1])
             .goal(ONE),
         op("cross_entropy", &["cross_entropy"], logits, |x| Ok(ops::cross_entropy(&x[0], &x[1])?), |x| loss::cross_entropy(&x[0], &x[1]))
             .goal(ONE),
@@ -153,9 +154,9 @@ fn linear(x: &[Tensor], activation: Activation) -> Result<Tensor> {
     Ok(ops::linear_with(&x[0], &x[1], Some(&x[2]), activation)?)
 }
 
-/// Rows, and how wide they are: of one simdgroup, and of several, odd and by fours.
+/// Rows, and how wide they are: many, each of one simdgroup, and few of several, odd and by fours.
 fn rows(scale: Scale) -> [usize; 2] {
-    let ragged = [[7, 33], [3, 1030], [2, 2052], [1, 4097]];
+    let ragged = [[131, 33], [3, 1030], [2, 2052], [1, 4097]];
     scale.dims([64, 256], [3, 20], ragged, &[1])
 }
 

@@ -266,7 +266,7 @@ fn projection(scale: Scale) -> Vec<Operand> {
 
 fn low_rank(scale: Scale) -> Vec<Operand> {
     let [rows, inner, columns] = product(scale);
-    let [rank] = scale.dims([8], [2], [[3], [8], [16], [5]], &[]);
+    let [rank] = scale.dims([8], [2], [[3], [37], [8], [20]], &[]);
     vec![
         Trained(vec![rows, inner]),
         Trained(vec![inner, rank]),

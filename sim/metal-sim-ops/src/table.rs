@@ -1,6 +1,6 @@
 //! The ops, a line each: what they are called with, ours, and Candle's own.
 //!
-//! To add one, add its line to [`ops`]. Its goal is asked of it by `cargo xtask bench gpu-work`; `tests/goals.rs` has
+//! To add one, add its line to [`ops()`]. Its goal is asked of it by `cargo xtask bench gpu-work`; `tests/goals.rs` has
 //! the list of those that must keep theirs. Its kernels are looked for races as soon as their file is there.
 
 use candle_core::{D, Result, Tensor};

@@ -1,14 +1,19 @@
 //! `cargo xtask bench`: what a newcomer wants to know, in one go. Doctor, correctness on the processor and on
 //! Metal (simulated on Linux), speed beside the peers, the decision, the report; its first screen comes last.
 //!
-//! The work is `candle-mps`'s own; here it is built in the forms that it needs. A step that fails is named at
+//! `cargo xtask bench gpu-work` counts the work that ops give the GPU; see `sim/metal-sim-ops`.
+//!
+//! The work of the first is `candle-mps`'s own; here it is built in the forms that it needs. A step that fails is named at
 //! the end, and the others run all the same.
 
 use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use crate::bindings;
+use crate::clang::Clang;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, heading};
@@ -19,6 +24,37 @@ const FOLDER: &str = "target/candle-mps-report";
 
 /// Tells `candle-mps bench` where the build is whose Candle has AVX-512.
 const X86_V4: &str = "CANDLE_MPS_X86_V4";
+
+/// One part that is asked for by its name.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Choice {
+    /// Dispatches, buffers, barriers, waits and bytes of each op, beside Candle's own path
+    GpuWork,
+}
+
+/// The work that each op gives the GPU, counted on the simulator. `out` is a file.
+pub fn gpu_work(
+    layout: &Layout,
+    out: Option<PathBuf>,
+    arguments: &[String],
+) -> Result<bool, Error> {
+    if !cfg!(target_os = "linux") {
+        return Err(Error::NotLinux);
+    }
+    heading("bench: gpu-work");
+    bindings::prepare(layout)?;
+    let mut step = Step::cargo(&layout.sim())
+        .args(["run", "--quiet", "-p", "metal-sim-ops", "--bin", "gpu-work"])
+        .args(["--"])
+        .args(arguments)
+        .envs(Clang::find(layout)?.variables());
+    if let Some(out) = out {
+        let out = std::path::absolute(&out).map_err(Error::file("find", &out))?;
+        step = step.args(["--out".as_ref(), out.as_os_str()]);
+    }
+    step.run()?;
+    Ok(true)
+}
 
 /// The command. False if a step failed.
 pub fn run(layout: &Layout, out: Option<PathBuf>, arguments: &[String]) -> Result<bool, Error> {

@@ -70,11 +70,17 @@ enum Command {
     ///
     /// Takes about ten minutes on two cores, most of it to build. PyTorch and MLX take part once
     /// `candle-mps bench --install-peers` has installed them.
+    ///
+    /// `cargo xtask bench gpu-work` is another: it counts the work that each op gives the GPU, beside Candle's own
+    /// path, on the simulator, in a minute or two.
     Bench {
-        /// The folder for the results; otherwise target/candle-mps-report
-        #[arg(long, value_name = "FOLDER")]
+        /// What to find out; otherwise all of the above
+        #[arg(value_enum)]
+        what: Option<bench::Choice>,
+        /// The folder for the results, otherwise target/candle-mps-report; of `gpu-work`, the file for its tables
+        #[arg(long, value_name = "PATH")]
         out: Option<std::path::PathBuf>,
-        /// Passed on to `candle-mps bench`, for example `--ops softmax`
+        /// Passed on to `candle-mps bench`, for example `--ops softmax`, or to `gpu-work`: `--help` tells
         #[arg(last = true, value_name = "BENCH ARGUMENTS")]
         arguments: Vec<String>,
     },
@@ -114,7 +120,16 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = Layout::find().and_then(|layout| match arguments.command {
         Command::Test { set, filters } => Ok(test::run(&layout, set, &filters)),
-        Command::Bench { out, arguments } => bench::run(&layout, out, &arguments),
+        Command::Bench {
+            what: Some(bench::Choice::GpuWork),
+            out,
+            arguments,
+        } => bench::gpu_work(&layout, out, &arguments),
+        Command::Bench {
+            what: None,
+            out,
+            arguments,
+        } => bench::run(&layout, out, &arguments),
         Command::Fuzz {
             target,
             seconds,

@@ -37,17 +37,23 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     Ok(own + Counts::of(on_it))
 }
 
-/// The race corpus and the mutants of `metal-sim-msl`.
+/// The race corpus and the mutants of `metal-sim-msl`, and the product's own kernels.
 pub fn races(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
     if !cfg!(target_os = "linux") {
         return Err(Error::NotLinux);
     }
     heading("races: wrong kernels are caught, right ones are not");
     bindings::prepare(layout)?;
-    let selection = ["-p", "metal-sim-msl", "--test", "races"];
-    tests(&layout.sim(), &selection, filters)
-        .envs(Clang::find(layout)?.variables())
-        .count()
+    let clang = Clang::find(layout)?;
+    let run = |package, test| {
+        tests(&layout.sim(), &["-p", package, "--test", test], filters)
+            .envs(clang.variables())
+            .count()
+    };
+    let simulator = run("metal-sim-msl", "races");
+    heading("races: our own kernels are silent, and each of their barriers is missed");
+    let own = run("metal-sim-ops", "own_kernels");
+    Ok(Counts::of(simulator) + Counts::of(own))
 }
 
 /// The simulator as a shared library, with what it takes to build and run programs against it.

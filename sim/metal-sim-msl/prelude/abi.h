@@ -65,7 +65,7 @@ enum { MSL_SITES = 1 << 19, MSL_SITE_STEP = 2 };
 
 // What is known of 1 to 16 bytes. A read by one lane or by several of a simdgroup at the same time is in `read` and
 // `readers`; for readers of two simdgroups, `read` and `other` stand for all. In all other cases
-// the time in `read` is the last there is.
+// the time in `read` is the last there is. That `other` is not 0 says that there was a read at all.
 typedef struct {
   uint64_t write, read, other;
   uint32_t readers;  // lanes of the reader's simdgroup

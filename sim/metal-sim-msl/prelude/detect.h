@@ -78,7 +78,7 @@ MSL_QUICK bool msl_write_cell(msl_cell* c, const msl_watch* w, const void* pc, u
       if (!alone && read > w->seen[kind]) return false;
     }
     c->kept = MSL_NOWHERE;
-    c->read = ~0ull;
+    c->read = c->other = ~0ull;
   }
   c->write = msl_stamp(w, pc, log);
   return true;

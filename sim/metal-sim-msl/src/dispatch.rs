@@ -84,4 +84,13 @@ pub struct Dispatch<'a> {
 pub struct Outcome {
     /// Without the detector, none. Each place once.
     pub findings: Vec<Finding>,
+    /// If it was asked for.
+    pub traffic: Traffic,
+}
+
+/// Distinct bytes of the buffers that a dispatch read and wrote: what it must move at least, however often it looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub bytes_read: u64,
+    pub bytes_written: u64,
 }

@@ -190,6 +190,24 @@ impl Pipeline {
     /// The kernel may read and write the buffers from several OS threads; whoever made the bindings sees to it that
     /// they are there and that nobody else uses them until then.
     pub fn dispatch(&self, dispatch: &Dispatch) -> Result<Outcome, Error> {
+        self.run(dispatch, None)
+    }
+
+    /// The same, and counts the bytes that the kernel touches of those buffers, by their index, of which `counts` is
+    /// true. With the detector only; without it nothing is counted.
+    pub fn dispatch_counted(
+        &self,
+        dispatch: &Dispatch,
+        counts: &dyn Fn(usize) -> bool,
+    ) -> Result<Outcome, Error> {
+        self.run(dispatch, Some(counts))
+    }
+
+    fn run(
+        &self,
+        dispatch: &Dispatch,
+        counts: Option<&dyn Fn(usize) -> bool>,
+    ) -> Result<Outcome, Error> {
         let inner = &*self.inner;
         let shape = Shape::new(dispatch.grid).map_err(|why| Error::BadGrid {
             kernel: inner.name.clone(),
@@ -200,7 +218,7 @@ impl Pipeline {
         let races = inner.checks.races;
         let constants = inner.library.set_constants(&inner.constants, races);
         let addresses = inner.addresses(dispatch)?;
-        let mut detector = races.then(|| inner.detector(dispatch, shape, &addresses));
+        let mut detector = races.then(|| inner.detector(dispatch, shape, &addresses, counts));
         let launch = Launch {
             call: Call {
                 entry: inner.kernel.entry,
@@ -231,12 +249,8 @@ impl Pipeline {
         if let Some(stop) = ran.stop {
             inner.why(stop, dispatch)?;
         }
-        Ok(Outcome {
-            findings: ran
-                .detector
-                .map(|detector| detector.into_findings())
-                .unwrap_or_default(),
-        })
+        let detector = ran.detector;
+        Ok(detector.map_or_else(Outcome::default, |detector| detector.into_outcome()))
     }
 
     fn check_sizes(&self, shape: &Shape, dispatch: &Dispatch) -> Result<(), Error> {
@@ -352,6 +366,7 @@ impl Inner {
         dispatch: &Dispatch,
         shape: Shape,
         addresses: &[*mut c_void],
+        counts: Option<&dyn Fn(usize) -> bool>,
     ) -> Box<Detector> {
         let name = |index: usize, label: &str| {
             let is_it =
@@ -378,6 +393,7 @@ impl Inner {
                     length: binding.length,
                     written: binding.written.clone(),
                     name: name(index, &binding.label),
+                    counts: counts.is_some_and(|counts| counts(index)),
                 })
             });
         let (base, code) = loaded(self.kernel.entry as usize).unwrap_or((0, 0..0));
@@ -394,14 +410,18 @@ impl Inner {
                 zeros..zeros + ZEROS,
             ],
         };
-        Detector::new(
+        let mut detector = Detector::new(
             &self.name,
             self.lines(),
             shape,
             bounds,
             base,
             self.checks.strict_flags,
-        )
+        );
+        if counts.is_some() {
+            detector.count_traffic();
+        }
+        detector
     }
 
     /// The error for what stopped the kernel; none if the findings say it.

@@ -57,9 +57,10 @@ counters! {
     events,
     /// Times the CPU waited for the GPU.
     cpu_waits,
-    /// Bytes that the work declared to read.
+    /// Bytes that the work declared to read. With [`Rules::traffic`](crate::rules::Rules::traffic), of kernels: distinct
+    /// bytes that each dispatch read, counted when it has run.
     bytes_read,
-    /// Bytes that the work declared to write.
+    /// Bytes to write, likewise.
     bytes_written,
 }
 

@@ -14,6 +14,7 @@
 //! | `mps/` | Metal Performance Shaders, one file per header |
 //! | `rules` | the switches for behaviour that sources disagree about |
 //! | `account` | how much work was given to the GPU |
+//! | `mutant` | kernels with a barrier taken away |
 //!
 //! Two forms come from this source: the Rust library, for tests that link it, and a shared
 //! library that is installed as `libobjc.so`, for programs that do not know about it.
@@ -26,6 +27,7 @@ pub mod gpu;
 pub mod memory;
 pub mod model;
 pub mod mps;
+pub mod mutant;
 pub mod pass;
 pub mod rules;
 

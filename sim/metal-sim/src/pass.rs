@@ -1,5 +1,6 @@
 //! Recorded GPU work: what an encoder leaves behind when it ends, and what a command buffer
-//! is made of. Each operation declares the bytes it reads and writes.
+//! is made of. Each operation declares the bytes it reads and writes. Of kernels these are whole buffers; how much of
+//! them is touched, the detector can tell.
 
 use crate::account::Work;
 use crate::memory::Memory;
@@ -20,6 +21,8 @@ pub struct Access {
     pub write: bool,
     /// The detector notes what of it is written; otherwise it counts as written whole.
     pub traced: bool,
+    /// The detector counts its bytes when it is made; otherwise all are counted when it is recorded.
+    pub counted_later: bool,
 }
 
 impl Access {
@@ -30,6 +33,7 @@ impl Access {
             range,
             write: false,
             traced: false,
+            counted_later: false,
         }
     }
 
@@ -40,6 +44,7 @@ impl Access {
             range,
             write: true,
             traced: false,
+            counted_later: false,
         }
     }
 
@@ -148,7 +153,7 @@ impl Pass {
             dispatches: 1,
             ..Work::default()
         };
-        for access in &op.accesses {
+        for access in op.accesses.iter().filter(|it| !it.counted_later) {
             let bytes = access.range.len() as u64;
             if access.write {
                 work.bytes_written += bytes;

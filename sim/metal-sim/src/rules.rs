@@ -2,8 +2,9 @@
 //! contradict each other on. Each is an environment variable, read once; the default is the
 //! reading that lets correct programs pass and incorrect ones be seen.
 
+use crate::mutant::WithoutBarrier;
 use metal_sim_msl::{Checks, Schedule};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// What to do about something doubtful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Verdict {
 }
 
 /// The switches of this process.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// `METAL_SIM_READ_C`: an MPS product with beta = 0 reads C all the same, so that
     /// garbage in an output buffer shows (NaN × 0 is NaN). Default off, as BLAS reads.
@@ -35,26 +36,96 @@ pub struct Rules {
     /// of bounds, uninitialised reads and divergence; a finding is a fault. `strict` has a barrier order only
     /// the memory that its flags name. Default off.
     pub checks: Checks,
+    /// `METAL_SIM_RACES_IN`: the detector is for kernels only whose source contains this text, so that what is known
+    /// of others is not told. Default: for all.
+    pub watched_text: String,
+    /// `METAL_SIM_TRAFFIC` (`off` or `on`): [`Work`](crate::Work) has the bytes that kernels touch, and not the
+    /// buffers that they could. The detector counts them; what it finds is a fault only if `checks` asks for it.
+    /// Default off.
+    pub traffic: bool,
     /// `METAL_SIM_SCHEDULE` (`fifo`, `reverse`, `lifo` or a seed): in which order the threads of a threadgroup
     /// take turns. Default fifo.
     pub schedule: Schedule,
     /// `METAL_SIM_LARGE_PRODUCT_DEFECT`: products with `(row + 2K) * resultRowBytes` of this
     /// many bytes or more come out wrong, as on M1 and M2 from 2³¹ on. Default off.
     pub large_product_defect: Option<u64>,
+    /// `METAL_SIM_WITHOUT_BARRIER` (`N` or `N:TEXT`): barrier N behind TEXT, from 0, is taken out of the sources that
+    /// contain it, to see whether the detector misses it. Default: none is.
+    pub without_barrier: Option<WithoutBarrier>,
+}
+
+impl Rules {
+    /// What kernels run with: the detector if somebody asks for what it finds, or for what it counts.
+    pub fn watched(&self) -> Checks {
+        Checks {
+            races: self.checks.races || self.traffic,
+            ..self.checks
+        }
+    }
+
+    /// The same for the kernels of a source.
+    pub(crate) fn watched_in(&self, source: &str) -> Checks {
+        match source.contains(&self.watched_text) {
+            true => self.watched(),
+            false => Checks::default(),
+        }
+    }
+}
+
+static RULES: OnceLock<RwLock<&'static Rules>> = OnceLock::new();
+
+fn all() -> &'static RwLock<&'static Rules> {
+    RULES.get_or_init(|| RwLock::new(Box::leak(Box::new(from_environment()))))
 }
 
 /// The switches of this process.
 pub fn rules() -> &'static Rules {
-    static RULES: OnceLock<Rules> = OnceLock::new();
-    RULES.get_or_init(|| Rules {
+    *all().read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Changes switches in a program that is made to run on the simulator, before it uses a device. What the environment
+/// says of others stays.
+pub fn choose(change: impl FnOnce(&mut Rules)) {
+    let mut all = all().write().unwrap_or_else(PoisonError::into_inner);
+    let mut rules = (*all).clone();
+    change(&mut rules);
+    *all = Box::leak(Box::new(rules));
+}
+
+fn from_environment() -> Rules {
+    Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
         handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
         checks: checks(),
+        watched_text: std::env::var("METAL_SIM_RACES_IN").unwrap_or_default(),
+        traffic: on("METAL_SIM_TRAFFIC"),
         schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
-    })
+        without_barrier: without_barrier(),
+    }
+}
+
+/// Whether a switch is on; a word that is none is told once and is on.
+fn on(name: &str) -> bool {
+    match std::env::var(name).as_deref() {
+        Ok("off" | "0") | Err(_) => false,
+        Ok("on" | "1") => true,
+        Ok(other) => {
+            let told = format!("{name}={other} is neither on nor off; it is on");
+            crate::fault::warn("switch", told);
+            true
+        }
+    }
+}
+
+/// The barrier that is taken away. A mutant that is none would look like one that nobody misses, so that is misuse.
+fn without_barrier() -> Option<WithoutBarrier> {
+    let text = std::env::var("METAL_SIM_WITHOUT_BARRIER").ok()?;
+    Some(text.parse().unwrap_or_else(|why: String| {
+        crate::fault::fault("switch", format!("METAL_SIM_WITHOUT_BARRIER: {why}"))
+    }))
 }
 
 /// Whether `METAL_SIM_KNOWN` has this kernel: names with commas between, `*` at the end of one for all that begin

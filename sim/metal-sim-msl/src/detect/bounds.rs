@@ -14,6 +14,8 @@ pub struct Region {
     pub written: Option<Arc<Written>>,
     /// By index and label, as findings say it.
     pub name: String,
+    /// Accesses to it are traffic.
+    pub counts: bool,
 }
 
 impl Region {
@@ -136,6 +138,7 @@ mod tests {
             length,
             written: None,
             name: name.into(),
+            counts: true,
         };
         let bounds = Bounds {
             buffers: vec![region(1000, 500, "a"), region(2000, 10, "b")],

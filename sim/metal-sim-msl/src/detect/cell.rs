@@ -9,6 +9,7 @@
 //! some of them before the write and not others, one that was not kept may be missed.)
 
 use crate::detect::clock::Clock;
+use crate::detect::shadow::Deed;
 use crate::detect::stamp::Stamp;
 use crate::finding::AccessKind;
 use crate::runtime::simdgroup::lanes;
@@ -20,6 +21,7 @@ pub struct Cell {
     write: Stamp,
     /// One of the readers, the earlier of two. If there is none here, it is never.
     read: Stamp,
+    /// Not nobody, also, if there were reads that the cell has forgotten.
     other: Stamp,
     /// Lanes of the reader's simdgroup, or the index of a spill.
     readers: u32,
@@ -149,6 +151,19 @@ impl Cell {
                 && !spills.all[self.readers as usize].0[ATOMIC_WRITES].is_empty()
     }
 
+    /// Whether anyone read: plainly or by an atomic function.
+    pub fn was_read(&self, spills: &Spills) -> bool {
+        let kept = match self.kept {
+            Kept::Nowhere | Kept::Outside => false,
+            Kept::Here | Kept::Enough => true,
+            Kept::Spilled => {
+                let lists = &spills.all[self.readers as usize].0;
+                !lists[READS].is_empty() || !lists[ATOMIC_READS].is_empty()
+            }
+        };
+        kept || self.other != Stamp::NOBODY
+    }
+
     /// Whether a read now is of what nobody wrote.
     #[inline]
     pub fn unwritten(&self, spills: &Spills) -> bool {
@@ -211,6 +226,7 @@ impl Cell {
     /// A plain write.
     pub fn write(&mut self, spills: &mut Spills, now: &Now) -> Option<Conflict> {
         let mut conflict = self.write_conflict(now);
+        let was_read = self.was_read(spills);
         let reader = match self.kept {
             Kept::Nowhere | Kept::Outside => None,
             Kept::Here => now
@@ -231,6 +247,9 @@ impl Cell {
         };
         self.write = now.stamp;
         (self.read, self.kept) = (Stamp::NEVER, Kept::Nowhere);
+        if was_read {
+            self.other = Stamp::NEVER;
+        }
         conflict.or(reader.map(|first| Conflict {
             first,
             kind: AccessKind::Read,
@@ -238,12 +257,16 @@ impl Cell {
     }
 
     /// An access by an atomic function.
-    pub fn atomic(&mut self, spills: &mut Spills, now: &Now, writes: bool) -> Option<Conflict> {
+    pub fn atomic(&mut self, spills: &mut Spills, now: &Now, deed: Deed) -> Option<Conflict> {
+        let writes = deed.writes;
         let mut conflict = self.write_conflict(now);
         if self.kept != Kept::Spilled {
             self.spill(spills);
         }
         self.kept = Kept::Spilled;
+        if deed.reads {
+            self.other = Stamp::NEVER;
+        }
         if writes {
             let reader = now.first_unordered(&spills.all[self.readers as usize].0[READS]);
             conflict = conflict.or(reader.map(|first| Conflict {

@@ -17,9 +17,10 @@ mod report;
 mod shadow;
 mod stamp;
 mod tell;
+mod touched;
 
 use crate::abi::{self, Thread};
-use crate::finding::Finding;
+use crate::dispatch::{Outcome, Traffic};
 use crate::runtime::fault::NEAR_NULL;
 use crate::runtime::memory::{ARENA, Memory};
 use crate::runtime::shape::Shape;
@@ -35,6 +36,7 @@ use shadow::{Deed, PAGE, Page, Seen};
 use stamp::Stamp;
 use std::collections::HashMap;
 use std::ops::Range;
+use touched::Touched;
 
 const NO_PAGE: abi::Page = abi::Page {
     tag: u64::MAX,
@@ -63,6 +65,8 @@ pub struct Detector {
     arena_touched: u64,
     arena_spills: Spills,
     threads: Range<usize>,
+    /// If somebody asked.
+    touched: Option<Touched>,
 }
 
 impl Detector {
@@ -97,7 +101,13 @@ impl Detector {
             arena_touched: 0,
             arena_spills: Spills::default(),
             threads: 0..0,
+            touched: None,
         })
+    }
+
+    /// Notes which bytes of the buffers that count are read and written.
+    pub fn count_traffic(&mut self) {
+        self.touched = Some(Touched::default());
     }
 
     /// What the library looks at while the dispatch runs.
@@ -106,10 +116,22 @@ impl Detector {
     }
 
     /// The end of the dispatch: what it wrote to private buffers is kept with them.
-    pub fn into_findings(self) -> Vec<Finding> {
+    pub fn into_outcome(mut self) -> Outcome {
         self.keep_written();
+        self.keep_touched();
         shadow::give_back(self.pages.into_iter().map(|(_, page)| page));
-        self.report.into_findings()
+        Outcome {
+            findings: self.report.into_findings(),
+            traffic: self.touched.map_or(Traffic::default(), |it| it.traffic()),
+        }
+    }
+
+    fn keep_touched(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            for (number, page) in &self.pages {
+                touched.add(number * PAGE, page, &self.spills, &self.bounds.buffers);
+            }
+        }
     }
 
     fn keep_written(&self) {
@@ -134,6 +156,7 @@ impl Detector {
     pub fn begin_threadgroup(&mut self, threads: &[Thread], number: u64, arena: usize) {
         if self.clock.is_late() {
             self.keep_written();
+            self.keep_touched();
             self.clock.restart();
             self.pages.clear();
             self.by_number.clear();

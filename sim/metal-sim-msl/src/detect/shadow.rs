@@ -82,10 +82,19 @@ impl Page {
 
     /// The bytes that were written.
     pub fn written(&self, spills: &Spills) -> Vec<Range<usize>> {
+        self.bytes(|cell| cell.written(spills))
+    }
+
+    /// The bytes that were read.
+    pub fn read(&self, spills: &Spills) -> Vec<Range<usize>> {
+        self.bytes(|cell| cell.was_read(spills))
+    }
+
+    fn bytes(&self, are: impl Fn(&Cell) -> bool) -> Vec<Range<usize>> {
         let bytes = 1 << self.shift;
         let mut ranges: Vec<Range<usize>> = Vec::new();
         for (index, cell) in self.cells.iter().enumerate() {
-            if cell.written(spills) {
+            if are(cell) {
                 let (start, end) = (index * bytes, (index + 1) * bytes);
                 match ranges.last_mut() {
                     Some(last) if last.end == start => last.end = end,
@@ -119,7 +128,7 @@ impl Page {
                 seen.unwritten = Some(index << self.shift);
             }
             let (conflict, kind) = if deed.atomic {
-                (cell.atomic(spills, now, deed.writes), AccessKind::Atomic)
+                (cell.atomic(spills, now, deed), AccessKind::Atomic)
             } else {
                 let read = if deed.reads {
                     cell.read(spills, now)

@@ -59,7 +59,7 @@ impl BufferCore {
         }
         let mut memory = Memory::allocate(length)?;
         let private = mode(options) == MTLStorageMode::Private;
-        if private && rules().checks.races {
+        if private && rules().watched().races {
             memory.trace();
         }
         let core = Self::over(device, memory, options);

@@ -3,6 +3,7 @@
 
 use super::buffer::SimBuffer;
 use super::compute::{Binding, Bound, SimComputeEncoder};
+use crate::account::Work;
 use crate::fault::{fault, warn};
 use crate::memory::Memory;
 use crate::pass::{Access, Op};
@@ -85,7 +86,8 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
     } = encoder.bound(call);
     let kernel = pipeline.get().kernel().to_owned();
     check_threads(call, &kernel, pipeline.get().pipeline(), threads);
-    let races = rules().checks.races;
+    let watched = pipeline.get().is_watched();
+    let counted_later = watched && rules().traffic;
     let mut accesses = Vec::new();
     for argument in pipeline.get().pipeline().arguments() {
         let ArgumentKind::Buffer(index) = argument.kind else {
@@ -94,10 +96,14 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
         if let Some(Some(Binding::Buffer(buffer, offset))) = buffers.get(index as usize) {
             let memory = buffer.get().core().memory();
             let range = *offset..memory.len();
-            accesses.push(match argument.writable {
-                true if races => Access::traced(memory, range),
+            let access = match argument.writable {
+                true if watched => Access::traced(memory, range),
                 true => Access::write(memory, range),
                 false => Access::read(memory, range),
+            };
+            accesses.push(Access {
+                counted_later,
+                ..access
             });
         }
     }
@@ -200,16 +206,31 @@ fn run(
         })
     };
     let buffers: Vec<_> = held.iter().map(binding).collect();
-    let outcome = pipeline.dispatch(&Dispatch {
+    let dispatch = Dispatch {
         grid,
         buffers: &buffers,
         threadgroup_memory,
         schedule: rules().schedule,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
-    });
+    };
+    let outcome = if rules().traffic {
+        // What `setBytes` gives travels with the command.
+        let counts = |index: usize| matches!(held[index], Some(Held::Buffer(..)));
+        pipeline.dispatch_counted(&dispatch, &counts)
+    } else {
+        pipeline.dispatch(&dispatch)
+    };
+    if let Ok(outcome) = &outcome {
+        Work {
+            bytes_read: outcome.traffic.bytes_read,
+            bytes_written: outcome.traffic.bytes_written,
+            ..Work::default()
+        }
+        .add();
+    }
     match outcome {
         Err(error) => fault("dispatch", error),
-        Ok(outcome) if outcome.findings.is_empty() => {}
+        Ok(outcome) if outcome.findings.is_empty() || !rules().checks.races => {}
         Ok(outcome) => {
             let findings: Vec<_> = outcome.findings.iter().map(ToString::to_string).collect();
             match is_known(kernel) {

@@ -5,8 +5,9 @@ use super::descriptors::{SimCompileOptions, SimFunctionConstants};
 use super::device::SimDevice;
 use super::{Kept, given};
 use crate::lock;
+use crate::rules::rules;
 use block2::DynBlock;
-use metal_sim_msl::{Constants, Library, Options};
+use metal_sim_msl::{Checks, Constants, Library, Options};
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, define_class, msg_send};
@@ -66,6 +67,7 @@ pub(crate) fn tell<T: Message>(made: Made<T>, handler: &Handler) {
 pub struct LibraryCore {
     device: Kept<SimDevice>,
     library: Library,
+    checks: Checks,
     label: Mutex<Option<String>>,
 }
 
@@ -171,6 +173,9 @@ impl SimLibrary {
             fast_math: options.is_none_or(SimCompileOptions::is_fast),
             ..Options::default()
         };
+        let mutant = rules().without_barrier.as_ref();
+        let mutant = mutant.and_then(|barrier| barrier.taken_from(source));
+        let source = mutant.as_deref().unwrap_or(source);
         // A kernel's machine code is made with its pipeline, but its errors belong here.
         let library = Library::from_source(source, &options)
             .and_then(|library| library.check().map(|()| library))
@@ -178,6 +183,7 @@ impl SimLibrary {
         let core = LibraryCore {
             device: Kept::new(device),
             library,
+            checks: rules().watched_in(source),
             label: Mutex::new(None),
         };
         // SAFETY: NSObject's `init` has this signature.
@@ -224,6 +230,7 @@ impl SimLibrary {
             library: library.clone(),
             name: name.to_owned(),
             constants,
+            checks: self.ivars().checks,
             label: Mutex::new(None),
         }))
     }
@@ -235,6 +242,8 @@ pub struct FunctionCore {
     pub(crate) library: Library,
     pub(crate) name: String,
     pub(crate) constants: Constants,
+    /// What its pipelines are watched for.
+    pub(crate) checks: Checks,
     label: Mutex<Option<String>>,
 }
 

@@ -4,8 +4,7 @@ use super::Kept;
 use super::device::SimDevice;
 use super::library::{Code, Made, SimFunction, error};
 use crate::lock;
-use crate::rules::rules;
-use metal_sim_msl::Pipeline;
+use metal_sim_msl::{Checks, Pipeline};
 use objc2::rc::Retained;
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
@@ -17,6 +16,7 @@ use std::sync::Mutex;
 pub struct PipelineCore {
     device: Kept<SimDevice>,
     name: String,
+    checks: Checks,
     pipeline: Pipeline,
     label: Mutex<Option<String>>,
 }
@@ -90,11 +90,12 @@ impl SimPipeline {
     /// Compiles a kernel, or takes it from the cache.
     pub(crate) fn of(device: &SimDevice, function: &SimFunction) -> Made<Self> {
         let core = function.core();
-        let pipeline = Pipeline::new(&core.library, &core.name, &core.constants, rules().checks)
+        let pipeline = Pipeline::new(&core.library, &core.name, &core.constants, core.checks)
             .map_err(|why| error(Code::CompileFailure, &why.to_string()))?;
         let core = PipelineCore {
             device: Kept::new(device),
             name: core.name.clone(),
+            checks: core.checks,
             pipeline,
             label: Mutex::new(None),
         };
@@ -105,6 +106,11 @@ impl SimPipeline {
     /// The kernel's name.
     pub(crate) fn kernel(&self) -> &str {
         &self.ivars().name
+    }
+
+    /// Whether the detector watches it.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.ivars().checks.races
     }
 
     /// The kernel.

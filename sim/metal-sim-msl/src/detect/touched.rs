@@ -1,0 +1,58 @@
+//! Which bytes of the buffers a dispatch touched: a bit for each, so that what is read a second time, or by a second
+//! name, counts once.
+
+use super::bounds::Region;
+use super::cell::Spills;
+use super::shadow::{PAGE, Page};
+use crate::dispatch::Traffic;
+use std::collections::HashMap;
+use std::ops::Range;
+
+type Bits = [u64; PAGE / 64];
+
+/// What was touched so far.
+#[derive(Default)]
+pub struct Touched {
+    /// By the page's address: read, written.
+    pages: HashMap<usize, [Bits; 2]>,
+}
+
+impl Touched {
+    /// Adds what the cells of the page at this address remember, within the regions that count.
+    pub fn add(&mut self, address: usize, page: &Page, spills: &Spills, regions: &[Region]) {
+        let within = |region: &&Region| {
+            region.counts && region.start < address + PAGE && address < region.start + region.length
+        };
+        for region in regions.iter().filter(within) {
+            let first = region.start.max(address) - address;
+            let last = (region.start + region.length - address).min(PAGE);
+            let bits = self.pages.entry(address).or_insert([[0; PAGE / 64]; 2]);
+            for (bits, ranges) in bits
+                .iter_mut()
+                .zip([page.read(spills), page.written(spills)])
+            {
+                for range in ranges {
+                    mark(bits, range.start.max(first)..range.end.min(last));
+                }
+            }
+        }
+    }
+
+    /// How much that is.
+    pub fn traffic(&self) -> Traffic {
+        let count = |which: usize| {
+            let words = self.pages.values().flat_map(|bits| &bits[which]);
+            words.map(|word| u64::from(word.count_ones())).sum()
+        };
+        Traffic {
+            bytes_read: count(0),
+            bytes_written: count(1),
+        }
+    }
+}
+
+fn mark(bits: &mut Bits, bytes: Range<usize>) {
+    for byte in bytes {
+        bits[byte / 64] |= 1 << (byte % 64);
+    }
+}

@@ -1,0 +1,23 @@
+//! The ops of `candle-mps-ops` on the simulated GPU, as a table: an op is a line in `table`, and everything here that
+//! runs ops takes them from there.
+//!
+//! | what | where |
+//! |---|---|
+//! | how much work an op gives the GPU, beside Candle's own | `cargo xtask bench gpu-work`, `tests/goals.rs` |
+//! | whether its kernels race, and the detector misses each of their barriers | `tests/own_kernels.rs` |
+//! | what a thousand calls leave behind | `tests/memory.rs` |
+//!
+//! An op without kernels runs too, as a composition of Candle's ops; what is asked of kernels begins to be asked when
+//! their file is there.
+
+mod candle;
+pub mod goal;
+mod layer;
+pub mod measure;
+pub mod operand;
+pub mod sources;
+pub mod table;
+
+pub use goal::Goal;
+pub use operand::{Operand, Scale};
+pub use table::{Op, ops};

@@ -34,7 +34,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-const OPS: [&str; 21] = [
+const OPS: [&str; 22] = [
     "softmax",
     "softmax_last_dim",
     "log_softmax",
@@ -52,6 +52,7 @@ const OPS: [&str; 21] = [
     "matmul",
     "linear",
     "linear_with",
+    "linear_add",
     "lora",
     "lora_delta",
     "cross_entropy",

@@ -10,7 +10,7 @@
 //! | [`ops::swiglu`], [`ops::geglu`], [`ops::geglu_erf`] | gated units |
 //! | [`ops::lora`], [`ops::lora_delta`] | a linear layer's low-rank correction, with it or alone |
 //! | [`ops::matmul`] | products of any rank, broadcast without a copy |
-//! | [`ops::linear`], [`ops::linear_with`] | x · Wᵀ + b, with an activation |
+//! | [`ops::linear`], [`ops::linear_with`], [`ops::linear_add`] | x · Wᵀ + b, with an activation, or added to something |
 //! | [`ops::cross_entropy`], [`ops::cross_entropy_with`] | the loss of class indices |
 //!
 //! Each is differentiable in every float argument. Candle's own fused ops are not: they drop

@@ -308,6 +308,23 @@ fn linear_with_every_activation() {
                     &|x| unfused(x, activation),
                 );
             }
+            let (inner, out) = (random.between(1, 20), random.between(1, 20));
+            let front = random.front();
+            let (shape, result) = (dims(&front, &[inner]), dims(&front, &[out]));
+            check(
+                "linear_add",
+                random,
+                &[&shape, &[out, inner], &[out], &result],
+                &|x| Ok(ops::linear_add(&x[0], &x[1], Some(&x[2]), &x[3])?),
+                &|x| unfused(&x[..3], Activation::None)? + &x[3],
+            );
+            check(
+                "linear_add without bias",
+                random,
+                &[&shape, &[out, inner], &result],
+                &|x| Ok(ops::linear_add(&x[0], &x[1], None, &x[2])?),
+                &|x| unfused(&x[..2], Activation::None)? + &x[2],
+            );
         }
     });
 }

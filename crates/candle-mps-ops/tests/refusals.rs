@@ -139,6 +139,10 @@ fn dims_and_ranks() {
 
 #[test]
 fn shapes_that_do_not_go_together() {
+    refused(
+        ops::linear_add(&zeros(&[2, 3]), &zeros(&[4, 3]), None, &zeros(&[2, 3])),
+        &["linear: residual has shape [2, 3]", "[2, 4] is needed"],
+    );
     let x = zeros(&[2, 3]);
     refused(
         ops::rms_norm(&x, &zeros(&[2]), 0.),
@@ -467,6 +471,7 @@ fn tensors_of_two_devices() {
             ops::attention(&a(&four), &a(&four), &a(&four), Some(&b(&[2, 2])), &options),
             ops::matmul(&a(&[2, 3]), &b(&[3, 2])),
             ops::linear(&a(&[2, 3]), &a(&[4, 3]), Some(&b(&[4]))),
+            ops::linear_add(&a(&[2, 3]), &a(&[4, 3]), None, &b(&[2, 4])),
             ops::lora_delta(&a(&[2, 3]), &b(&[3, 1]), &a(&[1, 4]), 1.),
             ops::lora(&a(&[2, 3]), &b(&[4, 3]), None, &a(&[3, 1]), &a(&[1, 4]), 1.),
             ops::swiglu(&a(&[2, 3]), &b(&[2, 3])),

@@ -104,6 +104,9 @@ fused_ops! {
         activation: Activation
     ) = ops::linear_with;
 
+    /// A fully connected layer, added to `residual`. See [`ops::linear_add`].
+    fn linear_add(&self, weight: &Tensor, bias: Option<&Tensor>, residual: &Tensor) = ops::linear_add;
+
     /// The gated unit silu(self) · up. See [`ops::swiglu`].
     fn swiglu(&self, up: &Tensor) = ops::swiglu;
 

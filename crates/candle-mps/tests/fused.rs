@@ -41,6 +41,10 @@ fn methods_are_the_functions() {
         x.linear_with(&square, None, Activation::Silu),
         ops::linear_with(&x, &square, None, Activation::Silu),
     );
+    same(
+        x.linear_add(&square, None, &x),
+        ops::linear_add(&x, &square, None, &x),
+    );
     same(x.swiglu(&x), ops::swiglu(&x, &x));
     same(x.geglu(&x), ops::geglu(&x, &x));
     same(x.geglu_erf(&x), ops::geglu_erf(&x, &x));

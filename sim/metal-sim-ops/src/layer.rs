@@ -27,7 +27,7 @@ pub fn operands(scale: Scale) -> Vec<Operand> {
     // Heads of 32 are the smallest that Candle's fused attention takes.
     let small = [1, 8, 64, 32, 32, 40];
     let [batch, length, hidden, shared, head, inner] = scale.dims(
-        [1, 32, 128, 64, 32, 344],
+        [1, 64, 128, 64, 32, 344],
         small,
         [small; Scale::RAGGED],
         &[1],
@@ -53,6 +53,8 @@ pub fn operands(scale: Scale) -> Vec<Operand> {
 struct Ways {
     rms_norm: fn(&Tensor, &Tensor) -> Result<Tensor>,
     linear: fn(&Tensor, &Tensor) -> Result<Tensor>,
+    /// A projection, and what it is added to.
+    linear_add: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     /// Whether the heads are copied to where rope wants them.
     contiguous: bool,
     rope: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
@@ -65,6 +67,7 @@ pub fn ours(x: &[Tensor]) -> Result<Tensor> {
     let ways = Ways {
         rms_norm: |x, w| Ok(ops::rms_norm(x, w, EPS)?),
         linear: |x, w| Ok(ops::linear(x, w, None)?),
+        linear_add: |x, w, residual| Ok(ops::linear_add(x, w, None, residual)?),
         contiguous: false,
         rope: |x, cos, sin| Ok(ops::rope(x, cos, sin)?),
         attention: |[q, k, v], _| Ok(ops::attention(q, k, v, None, &CAUSAL)?),
@@ -100,6 +103,7 @@ fn fused(attention: fn([&Tensor; 3], &Tensor) -> Result<Tensor>) -> Ways {
     Ways {
         rms_norm: |x, w| candle_nn::ops::rms_norm(x, w, EPS as f32),
         linear: |x, w| candle::linear(x, w, None),
+        linear_add: |x, w, residual| residual + candle::linear(x, w, None)?,
         contiguous: true,
         rope: candle_nn::rotary_emb::rope,
         attention,
@@ -142,10 +146,10 @@ impl Ways {
             attended
                 .transpose(1, 2)?
                 .reshape((sizes.batch, sizes.length, sizes.hidden))?;
-        let x = (x + (self.linear)(&attended, o)?)?;
+        let x = (self.linear_add)(&attended, o, x)?;
         let normed = (self.rms_norm)(&x, second)?;
         let gated = (self.swiglu)(&(self.linear)(&normed, gate)?, &(self.linear)(&normed, up)?)?;
-        x + (self.linear)(&gated, down)?
+        (self.linear_add)(&gated, down, &x)
     }
 
     /// A projection as [batch, heads, length, size].

@@ -126,6 +126,7 @@ pub fn ops() -> Vec<Op> {
         op("linear relu", PRODUCT, projection, |x| linear(x, Activation::Relu), |x| candle::linear(&x[0], &x[1], Some(&x[2]))?.relu()),
         op("linear gelu", PRODUCT, projection, |x| linear(x, Activation::Gelu), |x| candle::linear(&x[0], &x[1], Some(&x[2]))?.gelu()),
         op("linear silu", PRODUCT, projection, |x| linear(x, Activation::Silu), |x| candle::linear(&x[0], &x[1], Some(&x[2]))?.silu()),
+        op("linear add", PRODUCT, projection_and_residual, |x| Ok(ops::linear_add(&x[0], &x[1], Some(&x[2]), &x[3])?), |x| candle::linear(&x[0], &x[1], Some(&x[2]))? + &x[3]),
         op("swiglu", &["glu"], two_rows, |x| Ok(ops::swiglu(&x[0], &x[1])?), |x| x[0].silu()? * &x[1])
             .goal(ONE),
         op("geglu", &["glu"], two_rows, |x| Ok(ops::geglu(&x[0], &x[1])?), |x| x[0].gelu()? * &x[1])
@@ -264,8 +265,19 @@ fn projection(scale: Scale) -> Vec<Operand> {
     ]
 }
 
+fn projection_and_residual(scale: Scale) -> Vec<Operand> {
+    let [rows, _, columns] = product(scale);
+    let mut operands = projection(scale);
+    operands.push(Trained(vec![rows, columns]));
+    operands
+}
+
 fn low_rank(scale: Scale) -> Vec<Operand> {
-    let [rows, inner, columns] = product(scale);
+    around(scale, product(scale))
+}
+
+/// Of a product of this size: x, and its factors of low rank.
+fn around(scale: Scale, [rows, inner, columns]: [usize; 3]) -> Vec<Operand> {
     let [rank] = scale.dims([8], [2], [[3], [37], [8], [20]], &[]);
     vec![
         Trained(vec![rows, inner]),
@@ -274,9 +286,11 @@ fn low_rank(scale: Scale) -> Vec<Operand> {
     ]
 }
 
+/// Like a layer's: square, and larger than what goes through it.
 fn low_rank_and_base(scale: Scale) -> Vec<Operand> {
-    let [_, inner, columns] = product(scale);
-    let mut operands = low_rank(scale);
+    let ragged = [[7, 33, 19], [33, 65, 70], [1, 130, 257], [70, 31, 129]];
+    let [rows, inner, columns] = scale.dims([32, 512, 512], [3, 8, 5], ragged, &[0, 2]);
+    let mut operands = around(scale, [rows, inner, columns]);
     operands.push(Trained(vec![columns, inner]));
     operands.push(Trained(vec![columns]));
     operands

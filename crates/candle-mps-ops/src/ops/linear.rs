@@ -1,5 +1,5 @@
 //! [`linear`]: y = act(x · Wᵀ + b), a fully connected layer, with bias and activation applied to each
-//! part of the product while it is in the cache.
+//! part of the product while it is in the cache; and [`linear_add`], where that part is added to something.
 //!
 //! Backward, with z = x · Wᵀ + b and u = g · act′(z): dx = u · W, dW = uᵀ · x, db = Σ u. Only gelu and
 //! silu need z, which is then kept; for relu the result tells.
@@ -58,16 +58,58 @@ pub fn linear_with(
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
+    run(x, weight, bias, None, activation)
+}
+
+/// [`linear`] whose result is added to `residual`: y = residual + x · weightᵀ + bias, as at the end of each
+/// half of a transformer's layer. `residual` has the shape of the result. Differentiable in all four.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use candle_mps_ops::ops;
+///
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[1f32, 1.], [1., -1.]], &Device::Cpu)?;
+/// let y = ops::linear_add(&x, &weight, None, &x)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[4., 1.]]);
+/// # Ok::<(), candle_mps_ops::Error>(())
+/// ```
+pub fn linear_add(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: &Tensor,
+) -> Result<Tensor> {
+    run(x, weight, bias, Some(residual), Activation::None)
+}
+
+fn run(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    residual: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
     let operands: Vec<_> = [("x", x), ("weight", weight)]
         .into_iter()
         .chain(bias.map(|bias| ("bias", bias)))
+        .chain(residual.map(|residual| ("residual", residual)))
         .collect();
     fused::check(OP, &operands)?;
     check_rank(OP, "x", x.shape(), 1)?;
     let shape = result_shape(OP, x, weight, bias)?;
-    let op = Linear { activation };
+    if let Some(residual) = residual.filter(|it| it.shape() != &shape) {
+        let needed =
+            format!("{shape:?} is needed, the shape of the product: reshape or broadcast it");
+        return Err(bad_shape(OP, "residual", residual, needed));
+    }
+    let op = Linear {
+        activation,
+        bias: bias.is_some(),
+    };
     if route(&op, &operands, false)? != Route::Ours {
-        return Ok(composed(x, weight, bias, activation)?);
+        let y = composed(x, weight, bias, activation)?;
+        return Ok(residual.map_or(Ok(y.clone()), |residual| residual + y)?);
     }
     apply(op, shape, &operands)
 }
@@ -124,6 +166,29 @@ pub(super) fn composed(
 
 pub(crate) struct Linear {
     pub(crate) activation: Activation,
+    bias: bool,
+}
+
+/// Bias and residual, among the arguments or what belongs to each.
+pub(crate) struct Rest<'a, A> {
+    pub(crate) bias: Option<&'a A>,
+    pub(crate) residual: Option<&'a A>,
+}
+
+impl Linear {
+    /// What follows x and the weight.
+    pub(crate) fn rest<'a, A>(&self, rest: &'a [A]) -> Rest<'a, A> {
+        match rest {
+            [bias, residual @ ..] if self.bias => Rest {
+                bias: Some(bias),
+                residual: residual.first(),
+            },
+            _ => Rest {
+                bias: None,
+                residual: rest.first(),
+            },
+        }
+    }
 }
 
 impl Op for Linear {
@@ -138,12 +203,17 @@ impl Op for Linear {
         let [x, weight, rest @ ..] = arguments else {
             return Ok(None);
         };
-        let bias = rest.first().map(Operand::elements).transpose()?;
+        let Rest { bias, residual } = self.rest(rest);
+        let bias = bias.map(Operand::elements).transpose()?;
+        if let Some(residual) = residual {
+            out.copy_from_slice(&residual.elements()?);
+        }
         let (x_layout, weight_layout) = (matrices(x.layout), weight.layout.transpose(0, 1)?);
         let product = |activation, out: &mut [T]| -> Result<()> {
             let options = cpu::Options {
                 bias: bias.as_deref(),
                 activation,
+                accumulate: residual.is_some(),
                 ..Default::default()
             };
             let weight = (weight.data, &view(&weight_layout)?);
@@ -168,7 +238,7 @@ impl Op for Linear {
     }
 
     fn backward<T: Float>(&self, pass: &Pass<T>) -> Result<Vec<Option<Vec<T>>>> {
-        let [x, weight, ..] = pass.arguments else {
+        let [x, weight, rest @ ..] = pass.arguments else {
             return Ok(vec![]);
         };
         let u = self.before_activation(pass)?;
@@ -178,7 +248,7 @@ impl Op for Linear {
             None => (pass.gradient.data, pass.gradient.layout),
         };
         let plain = cpu::Options::default();
-        let mut answer = vec![None, None, None];
+        let mut answer = vec![None; pass.arguments.len()];
         if pass.wants(0) {
             let mut dx = pass.fresh(0);
             let u_matrices = matrices(u_layout);
@@ -195,8 +265,13 @@ impl Op for Linear {
             cpu::matmul(u, (&x, &view(&x_rows)?), &plain, &mut dw)?;
             answer[1] = Some(dw);
         }
-        if pass.wants(2) {
+        let Rest { bias, residual } = self.rest(rest);
+        if bias.is_some() && pass.wants(2) {
             answer[2] = Some(column_sums(&u, &u_rows)?);
+        }
+        let last = answer.len() - 1;
+        if residual.is_some() && pass.wants(last) {
+            answer[last] = Some(pass.gradient.elements()?.into_owned());
         }
         Ok(answer)
     }

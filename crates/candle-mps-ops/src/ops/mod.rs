@@ -33,7 +33,7 @@ pub use calls::calls;
 pub use cross_entropy::{cross_entropy, cross_entropy_with};
 pub use geglu::{geglu, geglu_erf};
 pub use layer_norm::layer_norm;
-pub use linear::{Activation, linear, linear_with};
+pub use linear::{Activation, linear, linear_add, linear_with};
 pub use log_softmax_mps::{LogSoftmaxMps, log_softmax_mps};
 pub use lora::{lora, lora_delta};
 pub use matmul::matmul;

@@ -119,6 +119,7 @@ pub static OPS: &[Op] = &[
     products::MATMUL,
     products::LINEAR,
     products::LINEAR_WITH,
+    products::LINEAR_ADD,
     products::LORA,
     products::LORA_DELTA,
     loss::CROSS_ENTROPY,

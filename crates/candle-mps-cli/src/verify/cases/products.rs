@@ -38,6 +38,14 @@ pub const LINEAR_WITH: Op = Op {
     ],
 };
 
+pub const LINEAR_ADD: Op = Op {
+    name: "linear_add",
+    variants: &[
+        variant("with a bias", |random| linear_add(random, true)),
+        variant("without a bias", |random| linear_add(random, false)),
+    ],
+};
+
 pub const LORA: Op = Op {
     name: "lora",
     variants: &[
@@ -115,6 +123,28 @@ fn linear(random: &mut Random, activation: Option<Activation>, bias: bool) -> Ca
     )
     // No activation makes more of an error than 1.13 times, but their slopes are no sums of products.
     .measured_by(affine, matches!(activation, None | Some(Activation::None)))
+}
+
+/// Behind x and the weight, the residual, and the bias if there is one.
+fn linear_add(random: &mut Random, bias: bool) -> Case {
+    let (inner, out) = (random.size(20, 90), random.size(20, 90));
+    let x = rows(random, inner);
+    let result = [&x[..x.len() - 1], &[out]].concat();
+    let mut operands = vec![("x", x), ("weight", vec![out, inner]), ("residual", result)];
+    if bias {
+        operands.push(("bias", vec![out]));
+    }
+    let exact = |x: &[Tensor]| {
+        let mut layer = vec![x[0].clone(), x[1].clone()];
+        layer.extend(x.get(3).cloned());
+        affine(&layer)? + &x[2]
+    };
+    Case::new(
+        operands,
+        |x| Ok(ops::linear_add(&x[0], &x[1], x.get(3), &x[2])?),
+        exact,
+    )
+    .measured_by(exact, true)
 }
 
 fn lora(random: &mut Random, full: bool, bias: bool) -> Case {

@@ -24,7 +24,8 @@ kernel void gemv(device const T* a [[buffer(0)]],
                  device const T* bias [[buffer(4), function_constant(BIAS)]],
                  device const float* m [[buffer(5), function_constant(MORE)]],
                  device const T* n [[buffer(6), function_constant(MORE)]],
-                 constant Product& at [[buffer(7)]],
+                 device const T* added [[buffer(7), function_constant(ADD)]],
+                 constant Product& at [[buffer(8)]],
                  uint3 group [[threadgroup_position_in_grid]],
                  ushort simdgroup [[simdgroup_index_in_threadgroup]],
                  ushort lane [[thread_index_in_simdgroup]],
@@ -78,7 +79,7 @@ kernel void gemv(device const T* a [[buffer(0)]],
   }
   const uint row = lane / OWN_COLUMNS, column = first + lane % OWN_COLUMNS;
   if (row < FEW && column < at.columns) {
-    finish(c, z, bias, at, start_of_result(at, group.z) + row * at.c_row + column, column, own);
+    finish(c, z, bias, added, at, start_of_result(at, group.z) + row * at.c_row + column, column, own);
   }
 }
 
@@ -92,7 +93,8 @@ kernel void gemv_across(device const T* a [[buffer(0)]],
                         device const T* bias [[buffer(4), function_constant(BIAS)]],
                         device const float* m [[buffer(5), function_constant(MORE)]],
                         device const T* n [[buffer(6), function_constant(MORE)]],
-                        constant Product& at [[buffer(7)]],
+                        device const T* added [[buffer(7), function_constant(ADD)]],
+                        constant Product& at [[buffer(8)]],
                         uint3 group [[threadgroup_position_in_grid]],
                         ushort place [[thread_index_in_threadgroup]],
                         ushort simdgroup [[simdgroup_index_in_threadgroup]],
@@ -141,7 +143,7 @@ kernel void gemv_across(device const T* a [[buffer(0)]],
     if (place < WIDTH && column < at.columns) {
       float sum = 0;
       for (uint part = 0; part < simdgroups; part++) sum += parts[part * WIDTH + place];
-      finish(c, z, bias, at, start_of_result(at, group.z) + i * at.c_row + column, column, sum);
+      finish(c, z, bias, added, at, start_of_result(at, group.z) + i * at.c_row + column, column, sum);
     }
   }
 }

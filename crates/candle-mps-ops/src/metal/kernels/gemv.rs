@@ -5,7 +5,7 @@ use super::product::Call;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::stream::Grid;
 
-static SOURCE: Source = source!("gemv", with: ["tile", "product"], flags: 10, numbers: 2);
+static SOURCE: Source = source!("gemv", with: ["tile", "product"], flags: 11, numbers: 2);
 
 /// As in `gemv.metal`.
 const OWN_COLUMNS: usize = 4;

@@ -14,7 +14,7 @@ use crate::metal::stream::Argument::{Read, Write};
 use crate::metal::view::{Owned, Rows, Shape, View, by_fours};
 use crate::ops::Activation;
 use crate::ops::fused::Kept;
-use crate::ops::linear::{self, Linear};
+use crate::ops::linear::{self, Linear, Rest};
 
 static SOURCE: Source = source!("linear", with: ["gates"], flags: 1, numbers: 1);
 
@@ -33,7 +33,7 @@ impl MetalOp for Linear {
         keep: bool,
         out: View<'_>,
     ) -> Result<Option<Kept>> {
-        let [x, weight, ref bias @ ..] = *arguments else {
+        let [x, weight, ref rest @ ..] = *arguments else {
             return Ok(None);
         };
         let (rows, weight_turned, out_rows) = (
@@ -41,13 +41,17 @@ impl MetalOp for Linear {
             turned(weight.layout)?,
             as_rows(out.layout),
         );
+        let Rest { bias, residual } = self.rest(rest);
+        let copied = residual.filter(|it| !it.layout.is_contiguous());
+        let copied = copied.map(View::copied).transpose()?;
         let needs_z = matches!(self.activation, Activation::Gelu | Activation::Silu);
         let z = (keep && needs_z).then(|| stream.fresh(out)).transpose()?;
         let epilogue = Epilogue {
-            bias: bias.first().copied(),
+            bias: bias.copied(),
             activation: self.activation,
             keep: z.as_ref(),
             more: None,
+            added: copied.as_ref().map(Owned::view).or(residual.copied()),
         };
         let operands = [
             x.with(&rows),
@@ -59,14 +63,14 @@ impl MetalOp for Linear {
     }
 
     fn encode_backward(&self, stream: &Stream<'_>, pass: &Pass<'_>) -> Result<Gradients> {
-        let [x, weight, ..] = *pass.arguments else {
+        let [x, weight, ref rest @ ..] = *pass.arguments else {
             return Ok(vec![]);
         };
         let u = before_activation(self.activation, stream, pass)?;
         let u = u.as_ref().map_or(pass.gradient, Owned::view);
         let (u_rows, x_rows) = (as_rows(u.layout), as_rows(x.layout));
         let plain = Epilogue::default();
-        let mut gradients = vec![None, None, None];
+        let mut gradients = vec![None; pass.arguments.len()];
         if pass.wants(0) {
             let dx = stream.fresh(x)?;
             let (u, dx_rows) = (u.with(&u_rows), as_rows(&dx.layout));
@@ -80,9 +84,14 @@ impl MetalOp for Linear {
             product::encode(stream, [u, x, dw.view()], &plain)?;
             gradients[1] = Some(dw);
         }
-        if pass.wants(2) {
+        let Rest { bias, residual } = self.rest(rest);
+        if bias.is_some() && pass.wants(2) {
             let u = plan::matrix(u)?;
             gradients[2] = Some(columns::sums(stream, u.view())?);
+        }
+        let last = gradients.len() - 1;
+        if residual.is_some() && pass.wants(last) {
+            gradients[last] = Some(pass.gradient.row_major()?);
         }
         Ok(gradients)
     }

@@ -1,4 +1,4 @@
-// Products of matrices by tiles: C = act(A · B + M · N + bias), see `product.metal`.
+// Products of matrices by tiles: C = act(A · B + M · N + bias) + added, see `product.metal`.
 //
 // Four simdgroups share a square of C, each with a quarter of it: of 64 rows and columns, or of 32 where that would
 // leave most of the GPU without work. Per step, a simdgroup of the large square loads 8 matrices for 16 products, that
@@ -14,7 +14,8 @@ kernel void matmul(device const T* a [[buffer(0)]],
                    device const T* bias [[buffer(4), function_constant(BIAS)]],
                    device const float* m [[buffer(5), function_constant(MORE)]],
                    device const T* n [[buffer(6), function_constant(MORE)]],
-                   constant Product& at [[buffer(7)]],
+                   device const T* added [[buffer(7), function_constant(ADD)]],
+                   constant Product& at [[buffer(8)]],
                    uint3 group [[threadgroup_position_in_grid]],
                    ushort place [[thread_index_in_threadgroup]],
                    ushort simdgroup [[simdgroup_index_in_threadgroup]],
@@ -77,7 +78,7 @@ kernel void matmul(device const T* a [[buffer(0)]],
     for (ushort item = lane; item < 8 * HALF; item += 32) {
       const uint its_row = row + own_row + part * 8 + item / HALF, its_column = column + own_column + item % HALF;
       if (its_row < at.rows && its_column < at.columns) {
-        finish(c, z, bias, at, start_c + its_row * at.c_row + its_column, its_column, strip[item]);
+        finish(c, z, bias, added, at, start_c + its_row * at.c_row + its_column, its_column, strip[item]);
       }
     }
     // And has been read, before the next one comes.

@@ -12,7 +12,7 @@ use crate::metal::view::View;
 use crate::ops::fused::Kept;
 use crate::ops::matmul::Matmul;
 
-static SOURCE: Source = source!("matmul", with: ["tile", "product"], flags: 10, numbers: 2);
+static SOURCE: Source = source!("matmul", with: ["tile", "product"], flags: 11, numbers: 2);
 
 /// Threadgroups that are enough for a GPU: with fewer large ones, small ones are better. A guess, not measured.
 const ENOUGH: usize = 32;

@@ -1,7 +1,7 @@
 // What the kernels of products share, the one by tiles and the one for few rows: where operands are, and what becomes
 // of a sum before it is written.
 //
-// C = act(A · B + M · N + bias), for up to three dimensions of products. M · N is a second product of small inner
+// C = act(A · B + M · N + bias) + added, for up to three dimensions of products. M · N is a second product of small inner
 // dimension, whose left operand is in float: the low-rank part of LoRA.
 
 constant bool A_ALONG_LINES [[function_constant(0)]];  // see `Reading`
@@ -14,6 +14,7 @@ constant bool SPLIT [[function_constant(6)]];          // the inner dimension is
 constant bool BIAS [[function_constant(7)]];
 constant bool KEEP [[function_constant(8)]];           // writes what the activation is applied to as well
 constant bool MORE [[function_constant(9)]];           // M · N
+constant bool ADD [[function_constant(10)]];           // added, row-major as C is
 constant ushort ACTIVATION [[function_constant(16)]];  // none, relu, gelu, silu
 constant ushort FEW [[function_constant(17)]];         // the rows, if they are few
 
@@ -27,6 +28,7 @@ struct Product {
   ulong c_row;
   ulong bias_start;
   ulong bias_step;
+  ulong added_start;
   uint rows;
   uint columns;
   uint inner;
@@ -64,10 +66,12 @@ inline float activated(float x) {
 
 // Writes one element of the result from its sum.
 template <typename T>
-inline void finish(device T* c, device T* z, device const T* bias, constant Product& at, ulong place, uint column,
-                   float sum) {
+inline void finish(device T* c, device T* z, device const T* bias, device const T* added, constant Product& at,
+                   ulong place, uint column, float sum) {
   if (BIAS) sum += float(bias[at.bias_start + column * at.bias_step]);
   if (KEEP) z[place] = T(sum);
-  c[place] = T(activated(sum));
+  sum = activated(sum);
+  if (ADD) sum += float(added[at.added_start + place]);
+  c[place] = T(sum);
 }
 

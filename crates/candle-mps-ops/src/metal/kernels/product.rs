@@ -13,7 +13,7 @@ use crate::metal::view::{Owned, View};
 use crate::ops::Activation;
 use crate::ops::matmul::broadcast;
 
-/// What becomes of A · B: act(A · B + M · N + bias).
+/// What becomes of A · B: act(A · B + M · N + bias) + added.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Epilogue<'a> {
     pub(super) bias: Option<View<'a>>,
@@ -22,9 +22,11 @@ pub(super) struct Epilogue<'a> {
     pub(super) keep: Option<&'a Owned>,
     /// M, in f32, and N: for one product only.
     pub(super) more: Option<[View<'a>; 2]>,
+    /// Row-major, of the shape of C.
+    pub(super) added: Option<View<'a>>,
 }
 
-/// Encodes C = act(A · B + M · N + bias). The dimensions in front of the matrices are broadcast; over those that C lacks,
+/// Encodes C = act(A · B + M · N + bias) + added. The dimensions in front of the matrices are broadcast; over those that C lacks,
 /// or has with size 1, it is summed. A and B may be in f32 when C is not; the columns of C are neighbours.
 pub(super) fn encode(
     stream: &Stream<'_>,
@@ -91,6 +93,7 @@ fn dispatch(
         epilogue.bias.map_or(Absent, |bias| Read(bias.storage)),
         m,
         n,
+        epilogue.added.map_or(Absent, |added| Read(added.storage)),
     ];
     let call = Call {
         dtype: c.dtype(),
@@ -152,6 +155,7 @@ pub(super) struct Parameters {
     c_row: u64,
     bias_start: u64,
     bias_step: u64,
+    added_start: u64,
     pub(super) rows: u32,
     pub(super) columns: u32,
     pub(super) inner: u32,
@@ -194,6 +198,9 @@ impl Parameters {
             c_row: result.line,
             bias_start: bias.map_or(0, |bias| bias.start_offset() as u64),
             bias_step: bias.map_or(0, |bias| bias.stride()[0] as u64),
+            added_start: epilogue
+                .added
+                .map_or(0, |it| it.layout.start_offset() as u64),
             rows: count(plan.rows.size)?,
             columns: count(plan.columns.size)?,
             inner: count(inner[0].size * inner[1].size)?,
@@ -229,7 +236,11 @@ impl Call<'_> {
         let (
             [a, b],
             Epilogue {
-                bias, keep, more, ..
+                bias,
+                keep,
+                more,
+                added,
+                ..
             },
         ) = (self.readings(), self.epilogue);
         Kernel::new(source, function, self.dtype)
@@ -244,6 +255,7 @@ impl Call<'_> {
                 bias.is_some(),
                 keep.is_some(),
                 more.is_some(),
+                added.is_some(),
             ])
             .numbers(&[number_of(self.epilogue.activation), few])
     }

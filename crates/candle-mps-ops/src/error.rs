@@ -232,6 +232,18 @@ pub enum Error {
         route: String,
     },
 
+    /// The environment variable that chooses routes on Metal names an op that there is not.
+    #[error(
+        "{variable}: no op is called `{op}`: use a name of candle_mps::ops, such as softmax, or leave it \
+         out for all"
+    )]
+    RouteOf {
+        /// The variable.
+        variable: &'static str,
+        /// What stands there.
+        op: String,
+    },
+
     /// A tensor on Metal has more rows or columns than 32 bits count.
     #[error("a tensor of shape {shape:?} is too long for a kernel: work on parts of it")]
     TooLong {

@@ -248,6 +248,10 @@ fn the_variable_forces_a_route() {
         let events = Events::default();
         let y = tracing::subscriber::with_default(events.clone(), || ops::softmax_last_dim(&x));
         match expected.as_str() {
+            "no op" => {
+                let error = y.unwrap_err().to_string();
+                assert!(error.contains("no op is called `softmx`"), "{error}");
+            }
             "error" => {
                 let error = y.unwrap_err().to_string();
                 assert!(
@@ -270,6 +274,7 @@ fn the_variable_forces_a_route() {
         ("candle,softmax=ours", "Ours"),
         ("matmul=candle", "Ours"),
         ("fast", "error"),
+        ("softmx=candle", "no op"),
     ] {
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_variable_forces_a_route"])

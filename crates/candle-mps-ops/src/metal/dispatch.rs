@@ -11,6 +11,7 @@ use candle_core::{DType, MetalDevice, Tensor};
 
 use super::library;
 use crate::error::{Error, Result};
+use crate::ops::calls;
 use crate::ops::fused::Route;
 
 /// How much work an op is asked for.
@@ -33,12 +34,24 @@ impl Size {
         Self::Elements(operands.first().map_or(0, |(_, x)| x.elem_count()))
     }
 
-    /// What the table's column counts: elements, or rows of a product.
-    fn bucket(self) -> usize {
+    /// What the table's column counts: elements, or multiplications of a product.
+    fn work(self) -> usize {
         match self {
             Self::Elements(count) => count,
-            Self::Product { rows, .. } => rows,
+            Self::Product {
+                rows,
+                inner,
+                columns,
+                count,
+            } => [inner, columns, count]
+                .into_iter()
+                .fold(rows, usize::saturating_mul),
         }
+    }
+
+    /// Whether it is a product of so few rows that a kernel reads rather than multiplies.
+    fn has_few_rows(self) -> bool {
+        matches!(self, Self::Product { rows, .. } if rows < 64)
     }
 }
 
@@ -48,10 +61,17 @@ struct Choice {
     op: &'static str,
     /// None: all of them.
     dtype: Option<DType>,
-    /// From so many elements or rows on.
+    /// From so many elements or multiplications on.
     from: usize,
     route: Route,
     why: &'static str,
+}
+
+impl Choice {
+    fn fits(&self, op: &str, dtype: DType, size: Size) -> bool {
+        let large = self.from == 0 || (size.work() >= self.from && !size.has_few_rows());
+        (self.op == op || self.op == "*") && self.dtype.is_none_or(|its| its == dtype) && large
+    }
 }
 
 const fn row(op: &'static str, from: usize, route: Route, why: &'static str) -> Choice {
@@ -64,21 +84,45 @@ const fn row(op: &'static str, from: usize, route: Route, why: &'static str) -> 
     }
 }
 
-/// What ships.
-const TABLE: &[Choice] = &[row(
-    "*",
-    0,
-    Route::Ours,
-    "one dispatch where Candle's ops take several, and a backward pass of its own",
-)];
+/// A product of 512 x 512 x 512: from here on its time is that of its arithmetic.
+const LARGE: usize = 512 * 512 * 512;
+
+/// What ships. Rows that count from a size are for products of 64 rows and more.
+const TABLE: &[Choice] = &[
+    row(
+        "matmul",
+        LARGE,
+        Route::Candle,
+        "Candle's large products are MLX's, tuned on Apple's GPUs; ours are not measured there yet",
+    ),
+    row(
+        "linear",
+        LARGE,
+        Route::Candle,
+        "as matmul: what bias and activation cost beside so large a product is a few percent",
+    ),
+    row(
+        "*",
+        0,
+        Route::Ours,
+        "one dispatch where Candle's ops take several, and a backward pass of its own",
+    ),
+];
 
 /// The name of the variable that overrules the table.
 const VARIABLE: &str = "CANDLE_MPS_ROUTE";
 
+/// What is wrong with the variable.
+#[derive(Clone, Debug, PartialEq)]
+enum Problem {
+    Route(String),
+    Op(String),
+}
+
 /// What the variable says: an op or `*`, and its route.
 type Forced = Vec<(String, Route)>;
 
-fn parse(text: &str) -> std::result::Result<Forced, String> {
+fn parse(text: &str) -> std::result::Result<Forced, Problem> {
     let parts = text.split(',').map(str::trim);
     parts
         .filter(|part| !part.is_empty())
@@ -86,22 +130,29 @@ fn parse(text: &str) -> std::result::Result<Forced, String> {
             let (op, route) = part.split_once('=').unwrap_or(("*", part));
             let known = [Route::Ours, Route::Mps, Route::Candle];
             let named = known.into_iter().find(|it| name(*it) == route.trim());
-            let route = named.ok_or_else(|| route.trim().to_owned())?;
-            Ok((op.trim().to_owned(), route))
+            let route = named.ok_or_else(|| Problem::Route(route.trim().to_owned()))?;
+            let op = op.trim();
+            match op == "*" || calls::NAMES.contains(&op) {
+                true => Ok((op.to_owned(), route)),
+                false => Err(Problem::Op(op.to_owned())),
+            }
         })
         .collect()
 }
 
-/// The variable as it was at the first call; the error is what names no route.
-fn from_environment() -> &'static std::result::Result<Forced, String> {
-    static FORCED: OnceLock<std::result::Result<Forced, String>> = OnceLock::new();
+/// The variable as it was at the first call; the error is what names no route or no op.
+fn from_environment() -> &'static std::result::Result<Forced, Problem> {
+    static FORCED: OnceLock<std::result::Result<Forced, Problem>> = OnceLock::new();
     FORCED.get_or_init(|| parse(&env::var(VARIABLE).unwrap_or_default()))
 }
 
-fn no_route(route: &str) -> Error {
-    Error::Route {
-        variable: VARIABLE,
-        route: route.to_owned(),
+impl From<&Problem> for Error {
+    fn from(problem: &Problem) -> Self {
+        let variable = VARIABLE;
+        match problem.clone() {
+            Problem::Route(route) => Self::Route { variable, route },
+            Problem::Op(op) => Self::RouteOf { variable, op },
+        }
     }
 }
 
@@ -112,7 +163,7 @@ fn forced(op: &str) -> Result<Option<Route>> {
             let of_name = forced.iter().rfind(|(its, _)| its == name);
             of_name.map(|(_, route)| *route).or(found)
         })),
-        Err(route) => Err(no_route(route)),
+        Err(problem) => Err(problem.into()),
     }
 }
 
@@ -132,7 +183,7 @@ pub struct TableRow {
     pub op: &'static str,
     /// None: all of them.
     pub dtype: Option<&'static str>,
-    /// From so many elements, or rows of a product, on.
+    /// From so many elements, or multiplications of a product, on.
     pub from: usize,
     /// `ours`, `mps` or `candle`.
     pub route: &'static str,
@@ -147,7 +198,7 @@ impl Routes {
                 .iter()
                 .map(|(op, route)| (op.clone(), name(*route)))
                 .collect()),
-            Err(route) => Err(no_route(route).to_string()),
+            Err(problem) => Err(Error::from(problem).to_string()),
         };
         let row = |it: &Choice| TableRow {
             op: it.op,
@@ -192,12 +243,7 @@ pub(crate) fn route(asked: &Asked<'_>) -> Result<Route> {
     let (wanted, why) = match forced(op)? {
         Some(route) => (route, VARIABLE),
         None => {
-            let fits = |row: &&Choice| {
-                (row.op == op || row.op == "*")
-                    && row.dtype.is_none_or(|its| its == dtype)
-                    && size.bucket() >= row.from
-            };
-            let row = TABLE.iter().find(fits);
+            let row = TABLE.iter().find(|row| row.fits(op, dtype, size));
             row.map_or((Route::Candle, "no row of the table"), |row| {
                 (row.route, row.why)
             })
@@ -250,7 +296,8 @@ mod tests {
         let expected = expected.map(|(op, route)| (op.to_owned(), route));
         assert_eq!(parsed, expected);
         assert_eq!(parse("").unwrap(), []);
-        assert_eq!(parse("softmax=fast").unwrap_err(), "fast");
+        assert_eq!(parse("softmax=fast"), Err(Problem::Route("fast".into())));
+        assert_eq!(parse("softmx=ours"), Err(Problem::Op("softmx".into())));
     }
 
     #[test]
@@ -259,6 +306,29 @@ mod tests {
         assert_eq!(table.len(), TABLE.len());
         let last = table.last().unwrap();
         assert_eq!((last.op, last.from), ("*", 0));
+    }
+
+    #[test]
+    fn large_products_of_many_rows_are_candles() {
+        let product = |rows, inner, columns| Size::Product {
+            rows,
+            inner,
+            columns,
+            count: 1,
+        };
+        let route = |op, size| {
+            let fits = |row: &&Choice| row.fits(op, DType::F32, size);
+            TABLE.iter().find(fits).map(|row| row.route)
+        };
+        assert_eq!(route("matmul", product(512, 512, 512)), Some(Route::Candle));
+        assert_eq!(route("matmul", product(512, 512, 511)), Some(Route::Ours));
+        assert_eq!(route("linear", product(63, 4096, 4096)), Some(Route::Ours));
+        assert_eq!(
+            route("linear", product(64, 4096, 4096)),
+            Some(Route::Candle)
+        );
+        assert_eq!(route("lora", product(512, 512, 512)), Some(Route::Ours));
+        assert_eq!(route("softmax", Size::Elements(1 << 30)), Some(Route::Ours));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 mod adamw;
 pub(crate) mod attention;
-mod calls;
+pub(crate) mod calls;
 pub(crate) mod cross_entropy;
 pub(crate) mod fused;
 pub(crate) mod geglu;

@@ -112,8 +112,7 @@ kernel void lora_block(device const T* x [[buffer(0)]],
       simdgroup_barrier(mem_flags::mem_threadgroup);
       sums.add(low + chunk * CHUNK, LOW_PITCH, right);
     }
-    // It has been multiplied, and gives way to the result.
-    simdgroup_barrier(mem_flags::mem_threadgroup);
+    // Where nothing has been read since the barriers above.
     sums.store(0, own);
     simdgroup_barrier(mem_flags::mem_threadgroup);
     for (ushort item = lane; item < 8 * CHUNK; item += 32) {

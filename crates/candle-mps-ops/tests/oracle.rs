@@ -24,7 +24,7 @@ fn there(x: &Tensor) -> Result<Tensor> {
 #[test]
 fn softmax_of_any_dim() {
     seeded("softmax_of_any_dim", |random| {
-        for _ in 0..12 {
+        for _ in 0..support::rounds(12) {
             let last = random.between(1, 40);
             let shape = dims(&random.front(), &[random.between(1, 5), last]);
             let dim = random.below(shape.len());
@@ -49,7 +49,7 @@ fn softmax_of_any_dim() {
 #[test]
 fn rms_norm() {
     seeded("rms_norm", |random| {
-        for _ in 0..12 {
+        for _ in 0..support::rounds(12) {
             let width = random.between(1, 40);
             let shape = dims(&random.front(), &[width]);
             check(
@@ -85,7 +85,7 @@ fn layer_norm() {
         centred.broadcast_div(&(variance + 1e-2)?.sqrt()?)
     };
     seeded("layer_norm", |random| {
-        for _ in 0..12 {
+        for _ in 0..support::rounds(12) {
             let width = random.between(1, 40);
             let shape = dims(&random.front(), &[width]);
             check(
@@ -109,7 +109,7 @@ fn layer_norm() {
 #[test]
 fn rope_in_three_layouts() {
     seeded("rope_in_three_layouts", |random| {
-        for round in 0..10 {
+        for round in 0..support::rounds(10) {
             let (batch, heads, count) = (
                 random.between(1, 3),
                 random.between(1, 3),
@@ -214,7 +214,7 @@ fn turned(x: &Tensor, cos: &Tensor, sin: &Tensor, neighbours: bool) -> Result<Te
 #[test]
 fn matmul_with_broadcast_batches() {
     seeded("matmul_with_broadcast_batches", |random| {
-        for _ in 0..24 {
+        for _ in 0..support::rounds(24) {
             let (m, k, n) = (
                 random.between(1, 9),
                 random.between(1, 9),
@@ -283,7 +283,7 @@ fn linear_with_every_activation() {
         }
     };
     seeded("linear_with_every_activation", |random| {
-        for _ in 0..4 {
+        for _ in 0..support::rounds(4) {
             let activations = [
                 Activation::None,
                 Activation::Relu,
@@ -344,7 +344,7 @@ fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 #[test]
 fn gated_units() {
     seeded("gated_units", |random| {
-        for _ in 0..8 {
+        for _ in 0..support::rounds(8) {
             let shape = dims(&random.front(), &[random.between(1, 40)]);
             check(
                 "swiglu",
@@ -374,7 +374,7 @@ fn gated_units() {
 #[test]
 fn lora_with_five_gradients() {
     seeded("lora_with_five_gradients", |random| {
-        for _ in 0..10 {
+        for _ in 0..support::rounds(10) {
             let (inner, rank, out) = (
                 random.between(1, 20),
                 random.between(1, 8),
@@ -430,7 +430,7 @@ fn lora_with_five_gradients() {
 #[test]
 fn cross_entropy() {
     seeded("cross_entropy", |random| {
-        for _ in 0..10 {
+        for _ in 0..support::rounds(10) {
             let (rows, classes) = (random.between(1, 12), random.between(1, 40));
             let targets: Vec<u32> = (0..rows).map(|_| random.below(classes) as u32).collect();
             let targets = Tensor::new(&targets[..], &Device::Cpu).unwrap();
@@ -512,7 +512,7 @@ fn unfused_attention(
 #[test]
 fn attention_of_every_kind() {
     seeded("attention_of_every_kind", |random| {
-        for round in 0..24 {
+        for round in 0..support::rounds(24) {
             let (batch, kv_heads, shared) = (
                 random.between(1, 2),
                 random.between(1, 2),

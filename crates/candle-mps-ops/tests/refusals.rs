@@ -460,7 +460,8 @@ fn nothing_in_nothing_out() {
 #[test]
 fn tensors_of_two_devices() {
     let options = AttentionOptions::default();
-    let (there, here): (fn(&[usize]) -> _, fn(&[usize]) -> _) = (zeros, zeros_on_cpu);
+    type Make = fn(&[usize]) -> Tensor;
+    let (there, here): (Make, Make) = (zeros, zeros_on_cpu);
     for (a, b) in [(there, here), (here, there)] {
         let four = [1, 1, 2, 2];
         for result in [

@@ -110,6 +110,14 @@ impl View {
     }
 }
 
+/// Rounds of random cases. Fewer on Metal, where each runs in three types and under the simulator's detector.
+pub fn rounds(count: usize) -> usize {
+    match device().is_metal() {
+        true => count.div_ceil(3),
+        false => count,
+    }
+}
+
 /// A tensor of the CPU, of another type, where the ops under test compute.
 pub fn there(x: &Tensor, dtype: DType) -> Tensor {
     x.to_dtype(dtype).unwrap().to_device(&device()).unwrap()

@@ -186,6 +186,11 @@ fn lints_gpu(layout: &Layout) -> Result<(), Error> {
             "metal",
         ])
         .args(["--", "-D", "warnings"])
+        .run()?;
+    // `--all-targets` leaves out what is no part of `cargo test`.
+    Step::cargo(&layout.sim())
+        .args(["clippy", "-p", "metal-sim-ops", "--test", "own_kernels"])
+        .args(["--", "-D", "warnings"])
         .run()
 }
 

@@ -33,10 +33,6 @@ pub enum Error {
         source: toml::de::Error,
     },
 
-    /// A finding that is on record has no reason.
-    #[error("{path}: {what} has no reason")]
-    NoReason { path: PathBuf, what: String },
-
     /// `cargo metadata` printed something else than the JSON it documents.
     #[error("cannot read the output of `cargo metadata`")]
     Metadata { source: serde_json::Error },

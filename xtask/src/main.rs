@@ -18,7 +18,6 @@ mod debian;
 mod drop_in;
 mod error;
 mod fuzz;
-mod known;
 mod layout;
 mod macos;
 mod objc;

@@ -22,8 +22,8 @@ pub enum Choice {
     Objc,
     /// Candle's own tests of its Metal backend on the simulator
     Candle,
-    /// Kernels with a race each and their correct twins, and Candle's kernels without one of their barriers;
-    /// `-- --full` for more schedules and all barriers
+    /// Kernels with a race each and their correct twins, Candle's kernels without one of their barriers, and our own:
+    /// silent as they are, caught without each of their barriers; `-- --full` for more schedules and all of Candle's
     Races,
     /// The CPU ops as programs for 64-bit Arm, emulated; fewer random cases
     Arm,

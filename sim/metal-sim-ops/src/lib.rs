@@ -6,9 +6,6 @@
 //! | how much work an op gives the GPU, beside Candle's own | `cargo xtask bench gpu-work`, `tests/goals.rs` |
 //! | whether its kernels race, and the detector misses each of their barriers | `tests/own_kernels.rs` |
 //! | what a thousand calls leave behind | `tests/memory.rs` |
-//!
-//! An op without kernels runs too, as a composition of Candle's ops; what is asked of kernels begins to be asked when
-//! their file is there.
 
 mod candle;
 pub mod goal;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, thread};
 
 use candle_core::{DType, Device, Result};
+use metal_sim::Work;
 use metal_sim_ops::operand::{self, Scale};
 use metal_sim_ops::sources::{self, File};
 use metal_sim_ops::{Op, measure, ops};
@@ -169,7 +170,8 @@ fn shared_mark() -> String {
     common.expect("common.metal").mark().to_owned()
 }
 
-/// The process that runs an op, forward and backward, on all ragged shapes, in two types.
+/// The process that runs an op on all ragged shapes, in three types: forward and backward, and on the last one as where
+/// nothing is trained.
 fn child(name: &str) -> ExitCode {
     let all = ops();
     let op = all
@@ -187,11 +189,16 @@ fn child(name: &str) -> ExitCode {
 
 fn passes(op: &Op) -> Result<()> {
     let device = Device::new_metal(0)?;
-    for dtype in [DType::F32, DType::F16] {
-        for scale in Scale::ragged() {
-            let x = operand::tensors(&(op.operands)(scale), dtype, &device, true)?;
-            measure::pass(op.ours, &x, true)?;
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for (scale, training) in Scale::ragged().zip([true, true, true, false]) {
+            let x = operand::tensors(&(op.operands)(scale), dtype, &device, training)?;
+            let (work, done) = Work::of(|| measure::pass(op.ours, &x, training));
+            done?;
             autoreleasepool(|_| device.synchronize())?;
+            // What a route sent to Candle would be silent, too.
+            if work.watched == 0 {
+                candle_core::bail!("no kernel of ours has run for {dtype:?} {scale:?}")
+            }
         }
     }
     Ok(())

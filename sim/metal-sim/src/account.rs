@@ -49,6 +49,8 @@ counters! {
     encoders,
     /// Dispatches, blit commands and MPS kernels.
     dispatches,
+    /// Of those, dispatches that the detector watched.
+    watched,
     /// Memory barriers encoded.
     barriers,
     /// Fence updates and waits encoded.

@@ -29,15 +29,22 @@ impl FromStr for WithoutBarrier {
 }
 
 impl WithoutBarrier {
-    /// The source without it, if it is one of those. Every line stays where it is.
-    pub(crate) fn taken_from(&self, source: &str) -> Option<String> {
-        let start = source.find(&self.text)?;
-        let mut behind = barriers(source).into_iter().filter(|it| it.start >= start);
-        let place = behind.nth(self.number)?;
+    /// The source without it, if it is one of those. Every line stays where it is. A source with the text and without
+    /// so many barriers behind it is an error: it would pass for one that nobody misses.
+    pub(crate) fn taken_from(&self, source: &str) -> Result<Option<String>, String> {
+        let Some(start) = source.find(&self.text) else {
+            return Ok(None);
+        };
+        let behind = barriers(source);
+        let mut behind = behind.into_iter().filter(|it| it.start >= start);
+        let Some(place) = behind.nth(self.number) else {
+            let Self { number, text } = self;
+            return Err(format!("there is no barrier {number} behind `{text}`"));
+        };
         let mut mutant = source.to_owned();
         let blanks = source[place.clone()].replace(|it| it != '\n', " ");
         mutant.replace_range(place, &blanks);
-        Some(mutant)
+        Ok(Some(mutant))
     }
 }
 
@@ -100,15 +107,19 @@ mod tests {
     #[test]
     fn one_is_taken_and_the_lines_stay() {
         let second: WithoutBarrier = "1:void k".parse().unwrap();
-        let mutant = second.taken_from(SOURCE).unwrap();
+        let mutant = second.taken_from(SOURCE).unwrap().unwrap();
         assert_eq!(barriers(&mutant), barriers(SOURCE)[..1]);
         assert_eq!(mutant.lines().count(), SOURCE.lines().count());
         let behind: WithoutBarrier = "0:my_".parse().unwrap();
-        assert_eq!(behind.taken_from(SOURCE).as_ref(), Some(&mutant));
+        assert_eq!(behind.taken_from(SOURCE), Ok(Some(mutant)));
         let other: WithoutBarrier = "1:void other".parse().unwrap();
-        assert_eq!(other.taken_from(SOURCE), None);
+        assert_eq!(other.taken_from(SOURCE), Ok(None));
         let none: WithoutBarrier = "2".parse().unwrap();
-        assert_eq!(none.taken_from(SOURCE), None);
+        assert!(
+            none.taken_from(SOURCE)
+                .unwrap_err()
+                .contains("no barrier 2")
+        );
         assert!("x:y".parse::<WithoutBarrier>().is_err());
     }
 }

@@ -128,18 +128,6 @@ fn without_barrier() -> Option<WithoutBarrier> {
     }))
 }
 
-/// Whether `METAL_SIM_KNOWN` has this kernel: names with commas between, `*` at the end of one for all that begin
-/// so. What the detector finds in them is told once, by the kernel's name, and is no fault: for somebody else's
-/// kernels, whose findings are on record.
-pub fn is_known(kernel: &str) -> bool {
-    static KNOWN: OnceLock<String> = OnceLock::new();
-    let known = KNOWN.get_or_init(|| std::env::var("METAL_SIM_KNOWN").unwrap_or_default());
-    known.split(',').any(|name| match name.strip_suffix('*') {
-        Some(beginning) => kernel.starts_with(beginning),
-        None => !name.is_empty() && kernel == name,
-    })
-}
-
 /// A switch's number; a value that is none is told once and counts as absent.
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;

@@ -4,10 +4,10 @@
 use super::buffer::SimBuffer;
 use super::compute::{Binding, Bound, SimComputeEncoder};
 use crate::account::Work;
-use crate::fault::{fault, warn};
+use crate::fault::fault;
 use crate::memory::Memory;
 use crate::pass::{Access, Op};
-use crate::rules::{is_known, rules};
+use crate::rules::rules;
 use metal_sim_msl::{ArgumentKind, Dispatch, Grid, Pipeline};
 use objc2::runtime::AnyObject;
 use objc2_metal::MTLSize;
@@ -88,6 +88,11 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
     check_threads(call, &kernel, pipeline.get().pipeline(), threads);
     let watched = pipeline.get().is_watched();
     let counted_later = watched && rules().traffic;
+    Work {
+        watched: watched.into(),
+        ..Work::default()
+    }
+    .add();
     let mut accesses = Vec::new();
     for argument in pipeline.get().pipeline().arguments() {
         let ArgumentKind::Buffer(index) = argument.kind else {
@@ -136,7 +141,7 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             Binding::Bytes(bytes) => Held::Bytes(bytes.clone()),
         })
     });
-    let (name, program) = (kernel.clone(), pipeline.get().pipeline().clone());
+    let program = pipeline.get().pipeline().clone();
     let run = Box::new(move || {
         let grid = grid.unwrap_or_else(|(memory, offset, threads)| Grid::Threadgroups {
             // SAFETY: in range as checked at encoding; the GPU's rules order this access.
@@ -149,7 +154,7 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             },
             threads,
         });
-        run(&name, &program, grid, &held, &threadgroup_memory);
+        run(&program, grid, &held, &threadgroup_memory);
     });
     let op = Op {
         label: kernel,
@@ -181,13 +186,7 @@ fn check_threads(call: &str, kernel: &str, pipeline: &Pipeline, threads: MTLSize
     }
 }
 
-fn run(
-    kernel: &str,
-    pipeline: &Pipeline,
-    grid: Grid,
-    held: &[Option<Held>],
-    threadgroup_memory: &[usize],
-) {
+fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memory: &[usize]) {
     let binding = |held: &Option<Held>| {
         Some(match held.as_ref()? {
             Held::Buffer(memory, offset, label) => metal_sim_msl::Binding {
@@ -233,10 +232,7 @@ fn run(
         Ok(outcome) if outcome.findings.is_empty() || !rules().checks.races => {}
         Ok(outcome) => {
             let findings: Vec<_> = outcome.findings.iter().map(ToString::to_string).collect();
-            match is_known(kernel) {
-                true => warn("known", format!("findings in kernel `{kernel}`")),
-                false => fault("kernel", findings.join("\n")),
-            }
+            fault("kernel", findings.join("\n"));
         }
     }
 }

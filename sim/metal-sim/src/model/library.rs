@@ -4,6 +4,7 @@
 use super::descriptors::{SimCompileOptions, SimFunctionConstants};
 use super::device::SimDevice;
 use super::{Kept, given};
+use crate::fault::fault;
 use crate::lock;
 use crate::rules::rules;
 use block2::DynBlock;
@@ -174,7 +175,10 @@ impl SimLibrary {
             ..Options::default()
         };
         let mutant = rules().without_barrier.as_ref();
-        let mutant = mutant.and_then(|barrier| barrier.taken_from(source));
+        let mutant = mutant.and_then(|barrier| {
+            let taken = barrier.taken_from(source);
+            taken.unwrap_or_else(|why| fault("METAL_SIM_WITHOUT_BARRIER", why))
+        });
         let source = mutant.as_deref().unwrap_or(source);
         // A kernel's machine code is made with its pipeline, but its errors belong here.
         let library = Library::from_source(source, &options)

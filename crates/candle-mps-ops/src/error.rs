@@ -220,7 +220,7 @@ pub enum Error {
         available: usize,
     },
 
-    /// The environment variable that chooses routes on Metal has something else in it.
+    /// The environment variable that chooses routes on Metal names none of ours, mps and candle.
     #[error(
         "{variable}: no route is called `{route}`: use ours, mps or candle, for all ops or as \
          OP=ROUTE with commas between"
@@ -234,14 +234,15 @@ pub enum Error {
 
     /// The environment variable that chooses routes on Metal names an op that there is not.
     #[error(
-        "{variable}: no op is called `{op}`: use a name of candle_mps::ops, such as softmax, or leave it \
-         out for all"
+        "{variable}: no op with routes is called `{op}`: use one of {known}, or a route alone for all"
     )]
     RouteOf {
         /// The variable.
         variable: &'static str,
         /// What stands there.
         op: String,
+        /// What could.
+        known: String,
     },
 
     /// A tensor on Metal has more rows or columns than 32 bits count.
@@ -249,6 +250,20 @@ pub enum Error {
     TooLong {
         /// Its shape.
         shape: Shape,
+    },
+
+    /// The system allows a kernel fewer threads than it is called with.
+    #[error(
+        "Metal kernel {kernel}: {threads} threads in a threadgroup, and this GPU allows it {most}: please \
+         report it, and set CANDLE_MPS_ROUTE=candle"
+    )]
+    Threads {
+        /// Its name.
+        kernel: &'static str,
+        /// How many it takes.
+        threads: usize,
+        /// How many it may.
+        most: usize,
     },
 
     /// A kernel of ours did not compile, or the system refused to make a pipeline of it.

@@ -250,7 +250,10 @@ fn the_variable_forces_a_route() {
         match expected.as_str() {
             "no op" => {
                 let error = y.unwrap_err().to_string();
-                assert!(error.contains("no op is called `softmx`"), "{error}");
+                assert!(
+                    error.contains("no op with routes is called `softmx`"),
+                    "{error}"
+                );
             }
             "error" => {
                 let error = y.unwrap_err().to_string();

@@ -122,6 +122,12 @@ enum Problem {
 /// What the variable says: an op or `*`, and its route.
 type Forced = Vec<(String, Route)>;
 
+/// The ops that have routes: their own names, not those of all functions that lead to them.
+fn with_routes() -> impl Iterator<Item = &'static str> {
+    let names = calls::NAMES.iter().copied();
+    names.filter(|name| *name != "adamw")
+}
+
 fn parse(text: &str) -> std::result::Result<Forced, Problem> {
     let parts = text.split(',').map(str::trim);
     parts
@@ -132,7 +138,7 @@ fn parse(text: &str) -> std::result::Result<Forced, Problem> {
             let named = known.into_iter().find(|it| name(*it) == route.trim());
             let route = named.ok_or_else(|| Problem::Route(route.trim().to_owned()))?;
             let op = op.trim();
-            match op == "*" || calls::NAMES.contains(&op) {
+            match op == "*" || with_routes().any(|name| name == op) {
                 true => Ok((op.to_owned(), route)),
                 false => Err(Problem::Op(op.to_owned())),
             }
@@ -151,7 +157,11 @@ impl From<&Problem> for Error {
         let variable = VARIABLE;
         match problem.clone() {
             Problem::Route(route) => Self::Route { variable, route },
-            Problem::Op(op) => Self::RouteOf { variable, op },
+            Problem::Op(op) => Self::RouteOf {
+                variable,
+                op,
+                known: with_routes().collect::<Vec<_>>().join(", "),
+            },
         }
     }
 }
@@ -273,11 +283,12 @@ pub(crate) fn route(asked: &Asked<'_>) -> Result<Route> {
 }
 
 fn kernels_refuse(asked: &Asked<'_>) -> Option<&'static str> {
+    let library::Abilities { simdgroups, bf16 } = library::abilities(asked.device);
     match asked.dtype {
-        DType::F32 | DType::F16 => asked.refused,
-        DType::BF16 if library::knows_bf16(asked.device) => asked.refused,
-        DType::BF16 => Some("this system's Metal has no bf16: macOS 14 is needed"),
-        _ => Some("Metal has no f64"),
+        DType::F64 => Some("Metal has no f64"),
+        _ if !simdgroups => Some("this is no GPU of Apple's, or one before the M1"),
+        DType::BF16 if !bf16 => Some("Metal's compiler has no bf16 here: macOS 14 is needed"),
+        _ => asked.refused,
     }
 }
 

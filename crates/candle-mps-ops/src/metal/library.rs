@@ -11,15 +11,16 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::{DType, MetalDevice};
 use candle_metal_kernels::metal::{ComputePipeline, ConstantValues, Library, Value};
-use objc2_metal::MTLCompileOptions;
+use objc2_metal::{MTLCompileOptions, MTLDevice, MTLGPUFamily, MTLLanguageVersion};
 
 use crate::error::{Error, Result};
 
-/// How many pipelines a process keeps: each op has a few dozen variants at most.
+/// How many pipelines a process keeps. An op has a few variants in a program, products and attention some dozens: by
+/// strides, epilogue and sizes of heads.
 const PLACES: usize = 2048;
 
-/// One file of kernels.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One file of kernels. No two have one name, which stands for the whole text where sources are compared.
+#[derive(Debug)]
 pub(crate) struct Source {
     /// The op, as in the file's name.
     pub(crate) name: &'static str,
@@ -29,6 +30,20 @@ pub(crate) struct Source {
     pub(crate) flags: usize,
     /// Those of type `ushort` have the indices from [`NUMBERS`] on, so many of them.
     pub(crate) numbers: usize,
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Source {}
+
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 /// The index of the first function constant that is a number.
@@ -99,17 +114,25 @@ impl Kernel {
     }
 }
 
+/// A kernel, ready to be encoded.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) raw: ComputePipeline,
+    /// With more threads in a threadgroup a dispatch computes nothing, in silence.
+    pub(crate) most_threads: usize,
+}
+
 /// A pipeline of a GPU. Two Candle devices may be one GPU, which is why its registry id is the key.
 struct Kept {
     gpu: u64,
     kernel: Kernel,
-    pipeline: ComputePipeline,
+    pipeline: Pipeline,
 }
 
 static TABLE: [OnceLock<Kept>; PLACES] = [const { OnceLock::new() }; PLACES];
 
 /// The pipeline of a kernel, compiled if this is the first call for it.
-pub(crate) fn pipeline(device: &MetalDevice, kernel: &Kernel) -> Result<ComputePipeline> {
+pub(crate) fn pipeline(device: &MetalDevice, kernel: &Kernel) -> Result<Pipeline> {
     let gpu = device.device().registry_id();
     let mut hasher = DefaultHasher::new();
     (gpu, kernel).hash(&mut hasher);
@@ -140,7 +163,7 @@ pub(crate) fn pipeline(device: &MetalDevice, kernel: &Kernel) -> Result<ComputeP
     compile(device, gpu, kernel)
 }
 
-fn compile(device: &MetalDevice, gpu: u64, kernel: &Kernel) -> Result<ComputePipeline> {
+fn compile(device: &MetalDevice, gpu: u64, kernel: &Kernel) -> Result<Pipeline> {
     let name = format!("{}_{}", kernel.function, kernel.dtype.as_str());
     let failed = |what: candle_metal_kernels::MetalKernelError| Error::Kernel {
         kernel: name.clone(),
@@ -151,10 +174,14 @@ fn compile(device: &MetalDevice, gpu: u64, kernel: &Kernel) -> Result<ComputePip
     let function = library
         .get_function(&name, Some(&kernel.constants()))
         .map_err(failed)?;
-    device
-        .device()
+    let device = device.device();
+    let raw = device
         .new_compute_pipeline_state_with_function(&function)
-        .map_err(failed)
+        .map_err(failed)?;
+    Ok(Pipeline {
+        most_threads: raw.max_total_threads_per_threadgroup(),
+        raw,
+    })
 }
 
 /// The library of a source. Its lock is held while it is compiled, so that this happens once.
@@ -169,19 +196,47 @@ fn library(
     if let Some(library) = libraries.get(&(gpu, source.name)) {
         return Ok(library.clone());
     }
-    let options = MTLCompileOptions::new();
-    // Infinity and NaN mean what they say in these kernels. The newer `mathMode` is missing before macOS 15.
-    #[allow(deprecated)]
-    options.setFastMathEnabled(false);
-    let library = device
-        .device()
-        .new_library_with_source(source.text, Some(&options))?;
+    let compile = |version: Option<MTLLanguageVersion>| {
+        let options = MTLCompileOptions::new();
+        // Infinity and NaN mean what they say in these kernels. The newer `mathMode` is missing before macOS 15.
+        #[allow(deprecated)]
+        options.setFastMathEnabled(false);
+        if let Some(version) = version {
+            options.setLanguageVersion(version);
+        }
+        let device = device.device();
+        device.new_library_with_source(source.text, Some(&options))
+    };
+    // bf16 came with 3.1, and the default may be older than the system. A system that does not know 3.1 refuses it.
+    let library = compile(Some(MTLLanguageVersion::Version3_1)).or_else(|_| compile(None))?;
     libraries.insert((gpu, source.name), library.clone());
     Ok(library)
 }
 
-/// Whether this system's compiler knows bf16: Metal 3.1, macOS 14.
-pub(crate) fn knows_bf16(device: &MetalDevice) -> bool {
+/// What a GPU and its compiler can do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abilities {
+    /// Simdgroups of 32, and their matrices: every GPU of Apple's since the M1.
+    pub(crate) simdgroups: bool,
+    /// Metal 3.1, macOS 14.
+    pub(crate) bf16: bool,
+}
+
+/// What the GPU of a device can do: found out once, and read without a lock.
+pub(crate) fn abilities(device: &MetalDevice) -> Abilities {
+    // More GPUs than any Mac has; one that finds no place is asked each time.
+    static KNOWN: [OnceLock<(u64, Abilities)>; 16] = [const { OnceLock::new() }; 16];
+    let gpu = device.device().registry_id();
+    for place in &KNOWN {
+        let (its, abilities) = place.get_or_init(|| (gpu, ask(device, gpu)));
+        if *its == gpu {
+            return *abilities;
+        }
+    }
+    ask(device, gpu)
+}
+
+fn ask(device: &MetalDevice, gpu: u64) -> Abilities {
     static PROBE: Source = Source {
         name: "probe",
         text: concat!(
@@ -192,12 +247,11 @@ pub(crate) fn knows_bf16(device: &MetalDevice) -> bool {
         numbers: 0,
     };
     let kernel = Kernel::new(&PROBE, "probe", DType::BF16);
-    static KNOWN: Mutex<BTreeMap<u64, bool>> = Mutex::new(BTreeMap::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let gpu = device.device().registry_id();
-    *known
-        .entry(gpu)
-        .or_insert_with(|| compile(device, gpu, &kernel).is_ok())
+    let raw = device.device().as_ref();
+    Abilities {
+        simdgroups: raw.supportsFamily(MTLGPUFamily::Apple7),
+        bf16: compile(device, gpu, &kernel).is_ok(),
+    }
 }
 
 #[cfg(test)]
@@ -237,7 +291,7 @@ mod tests {
         let kernel = Kernel::new(&NOTHING, "nothing", DType::F32).flags(&[true, true]);
         let raw = |kernel: &Kernel| {
             let pipeline = pipeline(&device, kernel).unwrap();
-            std::ptr::from_ref(pipeline.as_ref()).cast::<()>()
+            std::ptr::from_ref(pipeline.raw.as_ref()).cast::<()>()
         };
         let (first, second) = (raw(&kernel), raw(&kernel));
         assert_eq!(first, second);
@@ -252,7 +306,8 @@ mod tests {
     }
 
     #[test]
-    fn bf16_is_known_here() {
-        assert!(knows_bf16(&device()));
+    fn this_gpu_can_do_everything() {
+        let Abilities { simdgroups, bf16 } = abilities(&device());
+        assert!(simdgroups && bf16);
     }
 }

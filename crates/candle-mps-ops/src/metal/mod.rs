@@ -40,7 +40,7 @@ pub fn routes() -> Routes {
 /// Whether kernels for bf16 compile on this device, for `candle-mps doctor`.
 #[doc(hidden)]
 pub fn knows_bf16(device: &candle_core::MetalDevice) -> bool {
-    library::knows_bf16(device)
+    library::abilities(device).bf16
 }
 
 /// The error for more rows or columns than a kernel counts.

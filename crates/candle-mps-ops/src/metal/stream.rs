@@ -3,8 +3,9 @@
 //! *Inline*, for our own kernels: a dispatch on Candle's own encoder, as if it were one of Candle's. Every
 //! operand is set by Candle's `set_input_buffer` or `set_output_buffer`, so that its tracker orders the dispatch with
 //! those before and after it, on this encoder and on others. Nobody waits. Nothing has to be kept alive either: a
-//! buffer that goes back to Candle's pool is handed out to work that the same tracker puts behind ours. What a
-//! command buffer reports when it fails is Candle's to say, where it waits: `Device::synchronize`.
+//! buffer that goes back to Candle's pool is handed out to work that the same tracker puts behind ours, and one that the
+//! pool gives up is retained by the command buffer. What a command buffer reports when it fails is Candle's to say,
+//! where it waits: `Device::synchronize`.
 //!
 //! *Blocking*, for MPS, which encodes on command buffers of its own: wait for Candle's work, run ours on a queue of
 //! our own, wait for that. Candle's buffers are hazard-untracked and its queue is its own, so nothing but the CPU
@@ -65,9 +66,16 @@ pub(crate) fn dispatch<P: Copy>(
         return Ok(());
     }
     let pipeline = library::pipeline(device, kernel)?;
+    if grid.threads > pipeline.most_threads {
+        return Err(Error::Threads {
+            kernel: kernel.function,
+            threads: grid.threads,
+            most: pipeline.most_threads,
+        });
+    }
     let guard = device.command_encoder()?;
     let encoder: &candle_metal_kernels::metal::ComputeCommandEncoder = guard.as_ref();
-    encoder.set_compute_pipeline_state(&pipeline);
+    encoder.set_compute_pipeline_state(&pipeline.raw);
     for (index, argument) in arguments.iter().enumerate() {
         match argument {
             Argument::Read(storage) => encoder.set_input_buffer(index, Some(storage.buffer()), 0),

@@ -121,6 +121,14 @@ pub(crate) struct Shape {
     dims: [u32; 2],
 }
 
+/// What most kernels are told: the rows of each tensor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameters<const N: usize> {
+    pub(crate) shape: Shape,
+    pub(crate) rows: [Rows; N],
+}
+
 /// The rows of several tensors of one shape along dimension `axis`: what is in front of it and behind it counts
 /// rows. None if they take more than three dimensions, or more rows or columns than 32 bits count.
 pub(crate) fn rows<const N: usize>(

@@ -81,7 +81,7 @@ pub fn attention(
         options: *options,
     };
     let trained = mask.is_some_and(Tensor::track_op);
-    if trained || route(&op, &operands, false)? != Route::Ours {
+    if route(&op, &operands, false)? != Route::Ours || trained {
         return composed(q, k, v, mask, scale, options);
     }
     apply(op, shape, &operands)

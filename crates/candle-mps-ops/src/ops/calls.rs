@@ -1,4 +1,4 @@
-//! How often the ops have run a kernel of the CPU, each: for programs that got them by way of
+//! How often the ops have run a kernel of ours, each: for programs that got them by way of
 //! candle-nn (`candle-mps patch`) and want to see that they did.
 //!
 //! One addition for each call of an op, without an order among threads.
@@ -46,7 +46,7 @@ pub(super) fn count(place: usize) {
     COUNTS[place].fetch_add(1, Ordering::Relaxed);
 }
 
-/// The ops that have run on the CPU in this process, with the number of calls.
+/// The ops that have run kernels of ours in this process, with the number of calls.
 #[doc(hidden)]
 pub fn calls() -> Vec<(&'static str, u64)> {
     let counts = NAMES.iter().zip(&COUNTS);

@@ -22,8 +22,9 @@ const IGNORED: u32 = u32::MAX;
 /// `logits` is [.., classes] in f32, f64, f16 or bf16, `targets` has the dimensions in front of the
 /// last and is u8, u32 or i64. The result is a scalar of the logits' type; no rows give 0. The same
 /// number as `candle_nn::loss::cross_entropy`, summed in f64. On Metal nobody waits for the targets to look at
-/// them: one that is no class makes the loss NaN there, where the CPU has an error, and sums are in f32.
-/// Differentiable in `logits`.
+/// them: one that is no class makes the loss NaN there, where the CPU has an error, and sums are in f32. (Where
+/// Candle's ops compute it, by `CANDLE_MPS_ROUTE` or for logits of more than four dimensions, they look for
+/// such a class outside of the logits.) Differentiable in `logits`.
 ///
 /// ```
 /// use candle_core::{Device, Tensor};

@@ -110,7 +110,7 @@ fn run(rope: Rope, positions: usize, x: &Tensor, cos: &Tensor, sin: &Tensor) -> 
     let sin = angles(rope.op, positions, x, "sin", sin)?;
     let operands = [("x", x), ("cos", &cos), ("sin", &sin)];
     let trained = cos.track_op() || sin.track_op();
-    if trained || route(&rope, &operands, false)? != Route::Ours {
+    if route(&rope, &operands, false)? != Route::Ours || trained {
         return Ok(composed(rope.pairs, x, &cos, &sin)?);
     }
     apply(rope, x.shape().clone(), &operands)

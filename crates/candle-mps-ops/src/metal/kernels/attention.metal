@@ -1,16 +1,18 @@
 // softmax(cap(scale q kᵀ) + mask) v, without the matrix of scores: blocks of it come and go in threadgroup memory.
 //
 // Blocks are as large as 32 KB of threadgroup memory allow. For heads of 64: 4 simdgroups with 8 rows of 64 each, 8 KB;
-// 32 keys and values, 16 KB; scores and factors, 5 KB. For heads of 128 the block is of 8 keys: 16, 8 and 2 KB. A
-// threadgroup that needs half would leave room for a second one to work while the first waits at a barrier; which is
-// faster has not been measured on a Mac.
+// 32 keys and values, 16 KB; scores and factors, 5 KB. For heads of 128 the block is of 8 keys: 16, 8 and 2 KB. Every
+// threadgroup takes the 32 KB: a length that is set on the encoder would stay there for Candle's next dispatch. One that
+// took half would leave room for a second one to work while the first waits at a barrier; which is faster has not been
+// measured on a Mac.
 //
-// A key or value that is not a number reaches all queries whose block it is in, also those that do not see it.
+// A value that is not a number reaches all queries whose block it is in, also those that do not see it, and so does such
+// a key in the backward pass.
 
 // Online softmax: a block of keys may have a larger score than all before, and what has been summed up is then scaled
 // down. Each lane has a quarter of the scores of one row; four neighbours have its largest score and its sum.
 template <typename T>
-kernel void attention(device const T* q [[buffer(0)]],
+KERNEL(128) attention(device const T* q [[buffer(0)]],
                       device const T* k [[buffer(1)]],
                       device const T* v [[buffer(2)]],
                       device const T* mask [[buffer(3), function_constant(MASKED)]],
@@ -110,7 +112,7 @@ constant constexpr ushort FEATURES = 4;         // of a head in each lane
 // every 32nd feature, and all that happens in threadgroup memory is that the simdgroups' sums meet in the end. Heads
 // that share keys read them each for itself, at about the same time.
 template <typename T>
-kernel void attention_few(device const T* q [[buffer(0)]],
+KERNEL(512) attention_few(device const T* q [[buffer(0)]],
                           device const T* k [[buffer(1)]],
                           device const T* v [[buffer(2)]],
                           device const T* mask [[buffer(3), function_constant(MASKED)]],

@@ -4,7 +4,7 @@ use candle_core::{DType, Layout, Tensor};
 
 use super::LANES;
 use crate::error::Result;
-use crate::metal::library::{Kernel, Source};
+use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{self, Absent, Read, Write};
 use crate::metal::stream::Grid;
@@ -12,27 +12,10 @@ use crate::metal::view::{Owned, View};
 use crate::ops::attention::Attention;
 use crate::ops::fused::Kept;
 
-static FORWARD: Source = Source {
-    name: "attention",
-    text: concat!(
-        include_str!("common.metal"),
-        include_str!("attention_blocks.metal"),
-        include_str!("attention.metal")
-    ),
-    flags: 6,
-    numbers: 3,
-};
+static FORWARD: Source = source!("attention", with: ["attention_blocks"], flags: 6, numbers: 3);
 
-static BACKWARD: Source = Source {
-    name: "attention_backward",
-    text: concat!(
-        include_str!("common.metal"),
-        include_str!("attention_blocks.metal"),
-        include_str!("attention_backward.metal")
-    ),
-    flags: 6,
-    numbers: 3,
-};
+static BACKWARD: Source =
+    source!("attention_backward", with: ["attention_blocks"], flags: 6, numbers: 3);
 
 /// So many queries have a kernel of their own: with more, the one in blocks fills a good part of its matrices.
 const FEW: usize = 4;
@@ -250,6 +233,9 @@ impl MetalOp for Attention {
         let (q, v) = (q.1.dims(), v.1.dims());
         if q[3].max(v[3]) > WIDEST {
             return Some("heads are wider than 128");
+        }
+        if operands.get(3).is_some_and(|(_, mask)| mask.track_op()) {
+            return Some("the mask is trained");
         }
         // Kernels count rows and keys in 32 bits, to the end of the last block.
         let most = (q[1] * q[2]).max(v[2]);

@@ -25,7 +25,7 @@ inline float log_of(device const float* lse, uint row, uint rows) {
 // - Own rows of k and v see the queries of all heads that share them, and get dk = slopesᵀ q and dv = weightsᵀ g.
 // Each sum is one simdgroup's: nothing is atomic, and results do not change from run to run.
 template <typename T>
-kernel void attention_gradient(device const T* q [[buffer(0)]],
+KERNEL(128) attention_gradient(device const T* q [[buffer(0)]],
                                device const T* k [[buffer(1)]],
                                device const T* v [[buffer(2)]],
                                device const T* mask [[buffer(3), function_constant(MASKED)]],

@@ -10,7 +10,7 @@ struct ColumnsShape {
 };
 
 template <typename T>
-kernel void columns(device const T* x [[buffer(0)]],
+KERNEL(512) columns(device const T* x [[buffer(0)]],
                     device T* sums [[buffer(1)]],
                     constant ColumnsShape& at [[buffer(2)]],
                     PLACES) {

@@ -6,7 +6,7 @@ use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::Stream;
 use crate::metal::stream::Argument::{Read, Write};
 use crate::metal::stream::Grid;
-use crate::metal::view::{Owned, Rows, Shape, View};
+use crate::metal::view::{Owned, Parameters, Shape, View};
 
 static SOURCE: Source = source!("columns", flags: 0, numbers: 0);
 
@@ -19,17 +19,10 @@ pub(super) fn grid(shape: &Shape) -> Grid {
     Grid::line((shape.width as usize).div_ceil(LANES), simdgroups * LANES)
 }
 
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Parameters {
-    shape: Shape,
-    rows: Rows,
-}
-
 /// The sum of a matrix over its rows.
 pub(super) fn sums(stream: &Stream<'_>, matrix: View<'_>) -> Result<Owned> {
     let sums = stream.output(&matrix.layout.dims()[1..], matrix.dtype())?;
-    stream.rows([matrix], 1, |shape, [rows], [matrix]| {
+    stream.rows([matrix], 1, |shape, rows, [matrix]| {
         let kernel = Kernel::new(&SOURCE, "columns", matrix.dtype());
         let arguments = [Read(matrix.storage), Write(&sums.storage)];
         stream.dispatch(

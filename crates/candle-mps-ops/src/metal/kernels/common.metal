@@ -5,9 +5,13 @@
 #include <metal_stdlib>
 using namespace metal;
 
-#if __METAL_VERSION__ >= 310
+#if defined(__HAVE_BFLOAT__)
 #define HAS_BF16
 #endif
+
+// A kernel that is never called with more threads in a threadgroup. Metal then leaves each as many registers as so
+// many can have; without it a kernel that needs more registers may refuse them, and what is refused is not computed.
+#define KERNEL(THREADS) [[kernel, max_total_threads_per_threadgroup(THREADS)]] void
 
 // Makes kernel NAME_f32 of the template NAME, and those of the half types.
 #define INSTANTIATE_AS(NAME, SUFFIX, T) \

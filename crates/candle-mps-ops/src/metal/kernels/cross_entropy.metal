@@ -50,7 +50,7 @@ inline Loss loss_of(device const T* x, uint target, constant LossShape& at, floa
 // All rows by one threadgroup, each simdgroup takes one after the other. `kept` gets the logarithms and, behind them,
 // the number of rows that count.
 template <typename T>
-kernel void cross_entropy_at_once(device const T* x [[buffer(0)]],
+KERNEL(512) cross_entropy_at_once(device const T* x [[buffer(0)]],
                                   device const uchar* targets [[buffer(1)]],
                                   device T* mean [[buffer(2)]],
                                   device float* kept [[buffer(3)]],
@@ -82,7 +82,7 @@ INSTANTIATE(cross_entropy_at_once)
 
 // Each row's logarithm, and behind all of them each row's loss and whether it counts.
 template <typename T>
-kernel void cross_entropy_rows(device const T* x [[buffer(0)]],
+KERNEL(512) cross_entropy_rows(device const T* x [[buffer(0)]],
                                device const uchar* targets [[buffer(1)]],
                                device float* kept [[buffer(2)]],
                                device float2* losses [[buffer(3)]],
@@ -106,7 +106,7 @@ INSTANTIATE(cross_entropy_rows)
 
 // The mean of what `cross_entropy_rows` left, by one threadgroup.
 template <typename T>
-kernel void cross_entropy_mean(device const float2* losses [[buffer(0)]],
+KERNEL(512) cross_entropy_mean(device const float2* losses [[buffer(0)]],
                                device T* mean [[buffer(1)]],
                                device float* kept [[buffer(2)]],
                                constant uint& rows [[buffer(3)]],
@@ -126,7 +126,7 @@ INSTANTIATE(cross_entropy_mean)
 
 // dx = g / rows (softmax(x) - [the target]). A thread has four elements of a row, or up to four.
 template <typename T>
-kernel void cross_entropy_gradient(device const T* x [[buffer(0)]],
+KERNEL(256) cross_entropy_gradient(device const T* x [[buffer(0)]],
                                    device const uchar* targets [[buffer(1)]],
                                    device const float* kept [[buffer(2)]],
                                    device const T* g [[buffer(3)]],

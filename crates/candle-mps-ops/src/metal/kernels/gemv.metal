@@ -2,8 +2,8 @@
 // read once and by neighbours; A is small and stays in the cache.
 //
 // `gemv` is for a B whose columns have neighbouring elements, a weight [out, in] as it is. A simdgroup has four
-// columns, so that what it reads of A serves four times. The sums take 4 registers of a thread for each row, 32 at most, and no
-// threadgroup memory; four simdgroups to a threadgroup only save threadgroups.
+// columns, so that what it reads of A serves four times. The sums take 4 registers of a thread for each row, 32 at
+// most, and no threadgroup memory; four simdgroups to a threadgroup only save threadgroups.
 //
 // `gemv_across` is for a B whose rows have them, as in the gradient of x. A threadgroup has 128 columns, four for each
 // lane; its simdgroups share the inner dimension and meet once for each row of A, in 8 KB. Chosen by this arithmetic,
@@ -17,7 +17,7 @@ constant constexpr ushort MOST_SIMDGROUPS = 16;
 #define EACH_ROW(i) for (ushort i = 0; i < MOST_ROWS; i++) if (i < FEW)
 
 template <typename T>
-kernel void gemv(device const T* a [[buffer(0)]],
+KERNEL(128) gemv(device const T* a [[buffer(0)]],
                  device const T* b [[buffer(1)]],
                  device T* c [[buffer(2)]],
                  device T* z [[buffer(3), function_constant(KEEP)]],
@@ -86,7 +86,7 @@ kernel void gemv(device const T* a [[buffer(0)]],
 INSTANTIATE(gemv)
 
 template <typename T>
-kernel void gemv_across(device const T* a [[buffer(0)]],
+KERNEL(512) gemv_across(device const T* a [[buffer(0)]],
                         device const T* b [[buffer(1)]],
                         device T* c [[buffer(2)]],
                         device T* z [[buffer(3), function_constant(KEEP)]],

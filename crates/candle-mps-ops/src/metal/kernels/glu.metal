@@ -22,7 +22,7 @@ struct GluShape {
 
 // A threadgroup for a part of a row; each thread has four elements, or up to four.
 template <typename T>
-kernel void glu(device const T* gate [[buffer(0)]],
+KERNEL(256) glu(device const T* gate [[buffer(0)]],
                 device const T* up [[buffer(1)]],
                 device T* y [[buffer(2)]],
                 constant GluShape& at [[buffer(3)]],
@@ -54,7 +54,7 @@ struct GluGradientShape {
 };
 
 template <typename T>
-kernel void glu_gradient(device const T* gate [[buffer(0)]],
+KERNEL(256) glu_gradient(device const T* gate [[buffer(0)]],
                          device const T* up [[buffer(1)]],
                          device const T* g [[buffer(2)]],
                          device T* dgate [[buffer(3)]],

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{Read, Write};
-use crate::metal::view::{Rows, Shape, View, by_fours};
+use crate::metal::view::{Parameters, View, by_fours};
 use crate::ops::fused::Kept;
 use crate::ops::geglu::GeGlu;
 use crate::ops::swiglu::SwiGlu;
@@ -20,13 +20,6 @@ enum Unit {
     Silu = 0,
     Tanh = 1,
     Gelu = 2,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Parameters<const N: usize> {
-    shape: Shape,
-    rows: [Rows; N],
 }
 
 fn forward(

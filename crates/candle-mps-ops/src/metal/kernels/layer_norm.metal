@@ -47,7 +47,7 @@ inline float2 statistics(device const T* x, ulong step, uint width, float eps, f
 }
 
 template <typename T>
-kernel void layer_norm(device const T* x [[buffer(0)]],
+KERNEL(512) layer_norm(device const T* x [[buffer(0)]],
                        device const T* weight [[buffer(1)]],
                        device const T* bias [[buffer(2), function_constant(BIAS)]],
                        device T* y [[buffer(3)]],
@@ -92,7 +92,7 @@ struct LayerNormGradientShape {
 
 // With h = g w: dx = r (h - mean(h) - n mean(h n)).
 template <typename T>
-kernel void layer_norm_gradient(device const T* x [[buffer(0)]],
+KERNEL(512) layer_norm_gradient(device const T* x [[buffer(0)]],
                                 device const T* g [[buffer(1)]],
                                 device const T* weight [[buffer(2)]],
                                 device T* dx [[buffer(3)]],
@@ -151,7 +151,7 @@ struct LayerNormWeightShape {
 
 // dw = sum over the rows of g n, and db = sum of g. A lane for each column, a simdgroup for each of some rows.
 template <typename T>
-kernel void layer_norm_weight_gradient(device const T* x [[buffer(0), function_constant(WEIGHT)]],
+KERNEL(512) layer_norm_weight_gradient(device const T* x [[buffer(0), function_constant(WEIGHT)]],
                                        device const T* g [[buffer(1)]],
                                        device const float2* kept [[buffer(2), function_constant(WEIGHT)]],
                                        device T* dw [[buffer(3), function_constant(WEIGHT)]],

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{self, Absent, Read, Write};
-use crate::metal::view::{Owned, Rows, Shape, Vector, View, by_fours};
+use crate::metal::view::{self, Owned, Rows, Shape, Vector, View, by_fours};
 use crate::ops::fused::Kept;
 use crate::ops::layer_norm::LayerNorm;
 
@@ -22,13 +22,6 @@ struct Parameters<const N: usize> {
     bias: Vector,
     eps: f32,
     inverse_width: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct WeightParameters {
-    shape: Shape,
-    rows: [Rows; 2],
 }
 
 impl LayerNorm {
@@ -130,7 +123,7 @@ impl MetalOp for LayerNorm {
                 written(db.as_ref()),
             ];
             let [x, g, _] = rows;
-            let parameters = WeightParameters {
+            let parameters = view::Parameters {
                 shape,
                 rows: [x, g],
             };

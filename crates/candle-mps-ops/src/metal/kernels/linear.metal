@@ -18,7 +18,7 @@ inline float before(float g, float x) {
 }
 
 template <typename T>
-kernel void before_activation(device const T* z [[buffer(0)]],
+KERNEL(256) before_activation(device const T* z [[buffer(0)]],
                               device const T* g [[buffer(1)]],
                               device T* u [[buffer(2)]],
                               constant SlopeShape& at [[buffer(3)]],

@@ -11,7 +11,7 @@ use crate::metal::dispatch::Size;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{Read, Write};
-use crate::metal::view::{Owned, Rows, Shape, View, by_fours};
+use crate::metal::view::{Owned, Parameters, View, by_fours};
 use crate::ops::Activation;
 use crate::ops::fused::Kept;
 use crate::ops::linear::{self, Linear, Rest};
@@ -116,17 +116,9 @@ fn before_activation(
             .numbers(&[product::number_of(activation)]);
         let grid = elementwise(&shape);
         let arguments = [Read(z.storage), Read(g.storage), Write(u.storage)];
-        stream.dispatch(&kernel, &arguments, &Slope { shape, rows }, grid)
+        stream.dispatch(&kernel, &arguments, &Parameters { shape, rows }, grid)
     })?;
     Ok(Some(u))
-}
-
-/// `SlopeShape` of `linear.metal`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Slope {
-    shape: Shape,
-    rows: [Rows; 3],
 }
 
 /// The size of a product of the rows of `x`.

@@ -43,7 +43,7 @@ struct LoraShape {
 };
 
 template <typename T>
-kernel void lora_block(device const T* x [[buffer(0)]],
+KERNEL(256) lora_block(device const T* x [[buffer(0)]],
                        device const T* a [[buffer(1)]],
                        device const T* b [[buffer(2), function_constant(DELTA)]],
                        device T* out [[buffer(3)]],
@@ -125,7 +125,7 @@ kernel void lora_block(device const T* x [[buffer(0)]],
 INSTANTIATE(lora_block)
 
 template <typename T>
-kernel void lora_row(device const T* x [[buffer(0)]],
+KERNEL(256) lora_row(device const T* x [[buffer(0)]],
                      device const T* a [[buffer(1)]],
                      device const T* b [[buffer(2), function_constant(DELTA)]],
                      device T* out [[buffer(3)]],

@@ -7,7 +7,7 @@
 // multiplied 16 and 8. Chosen by this arithmetic, not measured on a Mac.
 
 template <typename T, ushort SIZE>
-kernel void matmul(device const T* a [[buffer(0)]],
+KERNEL(128) matmul(device const T* a [[buffer(0)]],
                    device const T* b [[buffer(1)]],
                    device T* c [[buffer(2)]],
                    device T* z [[buffer(3), function_constant(KEEP)]],

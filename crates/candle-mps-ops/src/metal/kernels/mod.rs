@@ -30,7 +30,8 @@ struct Team {
 }
 
 impl Team {
-    /// For rows of this width. Each thread gets eight elements of it or more, as long as there are rows enough.
+    /// For rows of this width: so many simdgroups, a power of two, that a thread has about eight elements, and more of a
+    /// long row.
     fn of(width: u32) -> Self {
         let simdgroups = (width as usize).div_ceil(8 * LANES).next_power_of_two();
         match simdgroups.min(16) {

@@ -15,7 +15,7 @@ struct RmsNormShape {
 };
 
 template <typename T>
-kernel void rms_norm(device const T* x [[buffer(0)]],
+KERNEL(512) rms_norm(device const T* x [[buffer(0)]],
                      device const T* weight [[buffer(1), function_constant(WEIGHT)]],
                      device T* y [[buffer(2)]],
                      constant RmsNormShape& at [[buffer(3)]],
@@ -69,7 +69,7 @@ struct RmsNormGradientShape {
 
 // With h = g w: dx = r h - x r^3 mean(h x).
 template <typename T>
-kernel void rms_norm_gradient(device const T* x [[buffer(0)]],
+KERNEL(512) rms_norm_gradient(device const T* x [[buffer(0)]],
                               device const T* g [[buffer(1)]],
                               device const T* weight [[buffer(2), function_constant(WEIGHT)]],
                               device T* dx [[buffer(3)]],
@@ -128,7 +128,7 @@ struct RmsNormWeightShape {
 
 // dw = sum over the rows of g x r. A lane for each column, a simdgroup for each of some rows.
 template <typename T>
-kernel void rms_norm_weight_gradient(device const T* x [[buffer(0)]],
+KERNEL(512) rms_norm_weight_gradient(device const T* x [[buffer(0)]],
                                      device const T* g [[buffer(1)]],
                                      device const float* kept [[buffer(2)]],
                                      device T* dw [[buffer(3)]],

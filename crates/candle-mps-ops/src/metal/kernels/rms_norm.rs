@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{Absent, Read, Write};
-use crate::metal::view::{Rows, Shape, Vector, View, by_fours};
+use crate::metal::view::{self, Rows, Shape, Vector, View, by_fours};
 use crate::ops::fused::Kept;
 use crate::ops::rms_norm::RmsNorm;
 
@@ -21,13 +21,6 @@ struct Parameters<const N: usize> {
     weight: Vector,
     eps: f32,
     inverse_width: f32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct WeightParameters {
-    shape: Shape,
-    rows: [Rows; 2],
 }
 
 impl RmsNorm {
@@ -112,7 +105,7 @@ impl MetalOp for RmsNorm {
                 Write(&dw.storage),
             ];
             let [x, g, _] = rows;
-            let parameters = WeightParameters {
+            let parameters = view::Parameters {
                 shape,
                 rows: [x, g],
             };

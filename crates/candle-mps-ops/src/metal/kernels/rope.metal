@@ -7,14 +7,13 @@ constant bool BACK [[function_constant(1)]];        // turn back
 // Four dimensions of x and y; those of cos and sin are the same, but the last, which is half as long.
 struct RopeShape {
   uint dims[4];  // the last: pairs
-  uint unused[2];
   ulong x_start, cos_start, sin_start;
   ulong x[4], cos[4], sin[4];
 };
 
 // A thread for each pair of a row. The result is row-major.
 template <typename T>
-kernel void rope(device const T* x [[buffer(0)]],
+KERNEL(256) rope(device const T* x [[buffer(0)]],
                  device const T* cos [[buffer(1)]],
                  device const T* sin [[buffer(2)]],
                  device T* y [[buffer(3)]],

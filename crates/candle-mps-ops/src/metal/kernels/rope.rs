@@ -1,5 +1,6 @@
 //! How the kernel of `rope.metal` is called.
 
+use candle_core::Tensor;
 use candle_mps_cpu::rope::Pairs;
 
 use super::LANES;
@@ -19,7 +20,6 @@ static SOURCE: Source = source!("rope", flags: 2, numbers: 0);
 #[derive(Clone, Copy)]
 struct Parameters {
     dims: [u32; 4],
-    unused: [u32; 2],
     starts: [u64; 3],
     strides: [[u64; 4]; 3],
 }
@@ -41,7 +41,6 @@ impl Rope {
         let views = [x, cos, sin];
         let parameters = Parameters {
             dims: dims.map(|dim| dim as u32),
-            unused: [0; 2],
             starts: views.map(|view| view.layout.start_offset() as u64),
             strides: views.map(|view| four(view.layout.stride()).map(|stride| stride as u64)),
         };
@@ -62,6 +61,11 @@ impl Rope {
 }
 
 impl MetalOp for Rope {
+    fn refuses(&self, operands: &[(&'static str, &Tensor)]) -> Option<&'static str> {
+        let trained = operands.iter().skip(1).any(|(_, angles)| angles.track_op());
+        trained.then_some("the angles are trained")
+    }
+
     fn encode(
         &self,
         stream: &Stream<'_>,

@@ -14,7 +14,7 @@ struct SoftmaxShape {
 };
 
 template <typename T>
-kernel void softmax(device const T* x [[buffer(0)]],
+KERNEL(512) softmax(device const T* x [[buffer(0)]],
                     device T* y [[buffer(1)]],
                     constant SoftmaxShape& at [[buffer(2)]],
                     PLACES) {
@@ -54,7 +54,7 @@ struct SoftmaxGradientShape {
 
 // dx = y (g - sum of g y), and for the logarithm dx = g - exp(y) sum of g.
 template <typename T>
-kernel void softmax_gradient(device const T* y [[buffer(0)]],
+KERNEL(512) softmax_gradient(device const T* y [[buffer(0)]],
                              device const T* g [[buffer(1)]],
                              device T* dx [[buffer(2)]],
                              constant SoftmaxGradientShape& at [[buffer(3)]],

@@ -5,18 +5,11 @@ use crate::error::Result;
 use crate::metal::library::{Kernel, Source, source};
 use crate::metal::op::{Gradients, MetalOp, Pass, Stream};
 use crate::metal::stream::Argument::{Read, Write};
-use crate::metal::view::{Rows, Shape, View, by_fours};
+use crate::metal::view::{Parameters, View, by_fours};
 use crate::ops::fused::Kept;
 use crate::ops::softmax::Softmax;
 
 static SOURCE: Source = source!("softmax", flags: 2, numbers: 1);
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Parameters<const N: usize> {
-    shape: Shape,
-    rows: [Rows; N],
-}
 
 impl<const LOG: bool> MetalOp for Softmax<LOG> {
     fn encode(

@@ -1,7 +1,7 @@
 //! The part of [`Fused`] for Metal: Candle's storages become views, and an op's kernels are encoded. Nothing waits.
 
 use candle_core::op::BackpropOp;
-use candle_core::{Layout, MetalDevice, MetalStorage, Storage, Tensor};
+use candle_core::{DeviceLocation, Layout, MetalDevice, MetalStorage, Storage, Tensor};
 
 use super::{Fused, Op, Route};
 use crate::error::{Error, Result};
@@ -21,7 +21,8 @@ pub(super) fn route<O: Op>(
         return Ok(Route::Candle);
     };
     let empty = operands.iter().any(|(_, x)| x.elem_count() == 0);
-    let countable = |x: &Tensor| u32::try_from(x.elem_count()).is_ok();
+    // Indices go on by some thousands at a time, and must not begin anew.
+    let countable = |x: &Tensor| i32::try_from(x.elem_count()).is_ok();
     let long = !operands.iter().all(|(_, x)| countable(x));
     dispatch::route(&Asked {
         op: O::NAME,
@@ -29,7 +30,7 @@ pub(super) fn route<O: Op>(
         size: op.size(operands),
         refused: match (empty, long) {
             (true, _) => Some("an operand is empty"),
-            (_, true) => Some("an operand has more elements than 32 bits count"),
+            (_, true) => Some("an operand has 2³¹ elements or more"),
             _ => op.refuses(operands),
         },
         mps,
@@ -126,5 +127,6 @@ fn view<'a>(op: &'static str, storage: &'a Storage, layout: &'a Layout) -> Resul
 
 /// For tensors of which [`check`](super::check) knows that they are.
 fn not_on_metal(op: &'static str) -> Error {
-    candle_core::Error::BackwardNotSupported { op }.into()
+    let (left, right) = (DeviceLocation::Metal { gpu_id: 0 }, DeviceLocation::Cpu);
+    Error::DeviceMismatch { op, left, right }
 }

@@ -112,7 +112,8 @@ pub(super) fn regular(
     })
 }
 
-/// The elements of a view as a matrix, with all dimensions but the last as rows. Copied only if no stride expresses that.
+/// The elements of a view as a matrix, with all dimensions but the last as rows. Copied only if no stride expresses
+/// that.
 pub(super) fn matrix(view: View<'_>) -> Result<Owned> {
     let axes = view.layout.dims().iter().zip(view.layout.stride());
     let mut front: Vec<Dim> = axes

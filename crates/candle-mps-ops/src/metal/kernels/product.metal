@@ -1,8 +1,8 @@
 // What the kernels of products share, the one by tiles and the one for few rows: where operands are, and what becomes
 // of a sum before it is written.
 //
-// C = act(A · B + M · N + bias) + added, for up to three dimensions of products. M · N is a second product of small inner
-// dimension, whose left operand is in float: the low-rank part of LoRA.
+// C = act(A · B + M · N + bias) + added, for up to three dimensions of products. M · N is a second product of small
+// inner dimension, whose left operand is in float: the low-rank part of LoRA.
 
 constant bool A_ALONG_LINES [[function_constant(0)]];  // see `Reading`
 constant bool A_FOURS [[function_constant(1)]];

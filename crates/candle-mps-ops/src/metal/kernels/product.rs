@@ -26,8 +26,8 @@ pub(super) struct Epilogue<'a> {
     pub(super) added: Option<View<'a>>,
 }
 
-/// Encodes C = act(A · B + M · N + bias) + added. The dimensions in front of the matrices are broadcast; over those that C lacks,
-/// or has with size 1, it is summed. A and B may be in f32 when C is not; the columns of C are neighbours.
+/// Encodes C = act(A · B + M · N + bias) + added. The dimensions in front of the matrices are broadcast; over those that
+/// C lacks, or has with size 1, it is summed. A and B may be in f32 when C is not; the columns of C are neighbours.
 pub(super) fn encode(
     stream: &Stream<'_>,
     [a, b, c]: [View<'_>; 3],

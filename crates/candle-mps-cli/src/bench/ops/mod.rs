@@ -159,6 +159,12 @@ impl Op {
         self.sizes.iter().any(|it| it.split('x').count() == sizes)
     }
 
+    /// Whether making a call of it calls nothing: what comes first is then the first call of all. A backward pass has
+    /// its forward before it, and a model may have read a prompt.
+    pub fn is_made_without_a_call(&self, pass: Pass) -> bool {
+        matches!(self.kind, Kind::Function(_)) && pass == Pass::Forward
+    }
+
     /// A call of it on a device.
     pub fn make(
         &self,

@@ -69,7 +69,7 @@ enum Command {
     },
     /// Find out what this machine does with candle-mps: doctor, correctness, work of a GPU, speed, decision, report
     ///
-    /// Takes about ten minutes on two cores, most of it to build. PyTorch and MLX take part once
+    /// Takes about a quarter of an hour on two cores, most of it to build. PyTorch and MLX take part once
     /// `candle-mps bench --install-peers` has installed them.
     ///
     /// `cargo xtask bench gpu-work` is one step of it, on Linux: it counts the work that each op gives the GPU, beside

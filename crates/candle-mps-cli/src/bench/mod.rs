@@ -49,9 +49,9 @@ Environment:
 
 pub const TIME: &str = "\
 Time:
-  A row takes --seconds, and before that each peer makes operands and shows that it finishes: two to four
-  seconds in all, more where calls are slow. So the usual rows take three minutes or more on the processor and
-  five or more on a GPU, where sides start anew for their first calls.";
+  A row takes --seconds, and before that each peer makes operands and shows that it finishes: as long again
+  where calls are slow, and on a GPU, where sides start anew and compile for their first calls. The usual rows
+  take about three minutes on the processor and, by estimate, five to ten on a GPU.";
 
 pub const EXIT_STATUS: &str = "\
 Exit status:

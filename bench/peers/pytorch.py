@@ -221,7 +221,7 @@ def on_cpu(result):
 
 
 def on_gpu(result):
-    """Waits for everything that was handed over."""
+    """Waits for everything that the GPU was given."""
     torch.mps.synchronize()
 
 

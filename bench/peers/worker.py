@@ -10,8 +10,8 @@ before them, if it was the first on these operands:
 
     {"seconds": [...], "cpu_seconds": 0.01, "first": 0.3}
 
-In the regime "chain" a result is the last of sixteen, each computed from the one before. In "encode", on a GPU, the
-clock stops when the work has been handed over, and it is finished before the next. What a peer does
+In the regime "chain" a result is the last of sixteen, each computed from the one before. "encode" is asked of Candle's
+command buffers: PyTorch commits at other times, and MLX has its scheduling in such a call. What a peer does
 not have is answered with {"lacks": "..."}, what fails with {"error": "..."}. The first line it prints by
 itself says what it is: {"title": "..."}.
 """
@@ -30,16 +30,11 @@ class Lacks(Exception):
     """The peer has no such op, type, pass or regime."""
 
 
-def begun(result):
-    """Whoever computes at once has nothing to hand over."""
-
-
 class Call:
-    """An op with its operands. `run` takes them, `finish` waits until a result is really there. `hand_over` lets the
-    work begin without waiting, if `run` does not."""
+    """An op with its operands. `run` takes them, `finish` waits until a result is really there."""
 
-    def __init__(self, run, operands, finish, hand_over=begun):
-        self.run, self.operands, self.finish, self.hand_over = run, operands, finish, hand_over
+    def __init__(self, run, operands, finish):
+        self.run, self.operands, self.finish = run, operands, finish
         self.last = None
 
     def once(self):
@@ -52,14 +47,8 @@ class Call:
         return first
 
     def seconds(self, regime):
-        """Of a result: until it is there, or, if that is asked, until it has been handed over."""
+        """Of a result, until it is there."""
         start = time.perf_counter()
-        if regime == "encode":
-            result = self.once()
-            self.hand_over(result)
-            seconds = time.perf_counter() - start
-            self.finish(result)
-            return seconds
         result = self.chain() if regime == "chain" else self.once()
         self.finish(result)
         # The result is dropped when the clock has stopped, as by a caller who uses it first.
@@ -68,8 +57,8 @@ class Call:
 
 def timed(call, question):
     regime, first = question["regime"], None
-    if regime == "encode" and question["device"] == "cpu":
-        raise Lacks("encode is of a GPU")
+    if regime == "encode":
+        raise Lacks("encode, which is of Candle's command buffers")
     # What was asked in between has taken the caches. Results that take long do not notice.
     if call.last is None:
         first = call.seconds(regime)

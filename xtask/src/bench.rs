@@ -1,14 +1,15 @@
 //! `cargo xtask bench`: what a newcomer wants to know, in one go. Doctor, correctness on the processor and on
 //! Metal (simulated on Linux), speed beside the peers, the decision, the report; its first screen comes last.
 //!
-//! `cargo xtask bench gpu-work` counts the work that ops give the GPU; see `sim/metal-sim-ops`.
+//! `cargo xtask bench gpu-work` counts the work that ops give the GPU; see `sim/metal-sim-ops`. On Linux it is one of the
+//! steps of the former, too.
 //!
 //! The work of the first is `candle-mps`'s own; here it is built in the forms that it needs. A step that fails is named at
 //! the end, and the others run all the same.
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
@@ -42,18 +43,25 @@ pub fn gpu_work(
         return Err(Error::NotLinux);
     }
     heading("bench: gpu-work");
+    let out = match out {
+        Some(out) => Some(std::path::absolute(&out).map_err(Error::file("find", &out))?),
+        None => None,
+    };
+    counting(layout, out.as_deref())?.args(arguments).run()?;
+    Ok(true)
+}
+
+/// The program that counts, and the file for its tables.
+fn counting(layout: &Layout, out: Option<&Path>) -> Result<Step, Error> {
     bindings::prepare(layout)?;
-    let mut step = Step::cargo(&layout.sim())
+    let step = Step::cargo(&layout.sim())
         .args(["run", "--quiet", "-p", "metal-sim-ops", "--bin", "gpu-work"])
         .args(["--"])
-        .args(arguments)
         .envs(Clang::find(layout)?.variables());
-    if let Some(out) = out {
-        let out = std::path::absolute(&out).map_err(Error::file("find", &out))?;
-        step = step.args(["--out".as_ref(), out.as_os_str()]);
-    }
-    step.run()?;
-    Ok(true)
+    Ok(match out {
+        Some(out) => step.args(["--out".as_ref(), out.as_os_str()]),
+        None => step,
+    })
 }
 
 /// The command. False if a step failed.
@@ -86,6 +94,12 @@ pub fn run(layout: &Layout, out: Option<PathBuf>, arguments: &[String]) -> Resul
         "verify-metal",
         on_metal(layout)?.args(["verify", "--device", "metal", "--out", &folder]),
     )?;
+    if cfg!(target_os = "linux") {
+        step(
+            "gpu-work",
+            counting(layout, Some(&out.join("gpu-work.md")))?,
+        )?;
+    }
     let bench = candle_mps(layout, &["bench", "--out", &folder]).args(arguments);
     let variable = x86_v4.map(|program| (X86_V4, program));
     step("bench", bench.envs(variable))?;
@@ -157,8 +171,6 @@ fn on_metal(layout: &Layout) -> Result<Step, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
 //! Programs from Debian's archive, unpacked into a cache folder and not installed: the compiler
 //! that builds its own standard library for other machines, what links and runs programs for 64-bit
-//! Arm, a browser, and the compiler of the simulator's kernels.
+//! Arm, a browser, Python, and the compiler of the simulator's kernels.
 
 use std::env;
 use std::ffi::OsString;
@@ -53,6 +53,14 @@ pub const BROWSER: Packages = Packages {
     folder: "report-check",
     variable: "CANDLE_MPS_REPORT_CHECK",
     instead: "put chromium or chrome-headless-shell on the PATH",
+};
+
+/// What the peers of `candle-mps bench` are written in.
+pub const PYTHON: Packages = Packages {
+    names: &["python3", "python3-minimal", "libpython3-stdlib"],
+    folder: "python",
+    variable: "CANDLE_MPS_PYTHON",
+    instead: "put python3 on the PATH",
 };
 
 /// What compiles Metal's kernels for the simulator.

@@ -24,6 +24,7 @@ mod objc;
 mod patch;
 mod process;
 mod program;
+mod python;
 mod report;
 mod sim;
 mod skips;
@@ -65,13 +66,13 @@ enum Command {
         #[arg(last = true, value_name = "TEST ARGUMENTS")]
         filters: Vec<String>,
     },
-    /// Find out what this machine does with candle-mps: doctor, correctness, speed, decision, report
+    /// Find out what this machine does with candle-mps: doctor, correctness, work of a GPU, speed, decision, report
     ///
-    /// Takes about ten minutes on two cores, most of it to build. PyTorch and MLX take part once
+    /// Takes about a quarter of an hour on two cores, most of it to build. PyTorch and MLX take part once
     /// `candle-mps bench --install-peers` has installed them.
     ///
-    /// `cargo xtask bench gpu-work` is another: it counts the work that each op gives the GPU, beside Candle's own
-    /// path, on the simulator, in a minute or two.
+    /// `cargo xtask bench gpu-work` is one step of it, on Linux: it counts the work that each op gives the GPU, beside
+    /// Candle's own path, on the simulator, in a minute or two.
     Bench {
         /// What to find out; otherwise all of the above
         #[arg(value_enum)]

@@ -1,7 +1,8 @@
 //! `cargo xtask test report`: the page of `candle-mps report` in a real browser. It must look like
-//! something in light and dark, fit a phone, complain about nothing and ask for nothing.
+//! something in light and dark, fit a phone, complain about nothing and ask for nothing. And the tests of the peers in
+//! Python, whose figures it shows: both need a program that plain cargo does not bring.
 //!
-//! Each of these is also asked of a page that is wrong in that way, and must find it.
+//! Each of the former is also asked of a page that is wrong in that way, and must find it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use crate::counts::Counts;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::process::{Step, heading};
+use crate::python::Python;
 
 /// Where results for tests are.
 const FIXTURES: &str = "crates/candle-mps-cli/tests/fixtures/report";
@@ -21,6 +23,9 @@ const FOLDER: &str = "target/report-check";
 
 /// A phone, a small one, and a desk.
 const WIDTHS: [u32; 3] = [390, 320, 1280];
+
+/// The name of what is asked of the peers in Python.
+const PEERS: &str = "the_peers_in_python_keep_time";
 
 /// What is asked of a page: nothing, or what is wrong with it.
 type Check = fn(&Place) -> Result<Option<String>, Error>;
@@ -77,8 +82,20 @@ impl Place {
     }
 }
 
-/// Makes the page and runs the checks, or those whose names contain a filter.
+/// Runs the checks, or those whose names contain a filter, and makes the page if it is asked about.
 pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
+    let asked =
+        |name: &str| filters.is_empty() || filters.iter().any(|it| name.contains(it.as_str()));
+    let mut counts = Counts::default();
+    if asked(PEERS) {
+        heading("report: the peers in Python");
+        let tested = Python::find(layout).and_then(|python| python.test_peers(layout));
+        counts += told(PEERS, tested);
+    }
+    let checks: Vec<_> = CHECKS.into_iter().filter(|(name, _)| asked(name)).collect();
+    if checks.is_empty() {
+        return Ok(counts);
+    }
     heading("report: a browser");
     let folder = layout.root().join(FOLDER);
     fs::create_dir_all(&folder).map_err(Error::file("create", &folder))?;
@@ -93,27 +110,28 @@ pub fn run(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
         of_long_names,
     };
     heading("report: the page in the browser");
-    let asked =
-        |name: &str| filters.is_empty() || filters.iter().any(|it| name.contains(it.as_str()));
-    let mut counts = Counts::default();
-    for (name, check) in CHECKS.into_iter().filter(|(name, _)| asked(name)) {
-        match check(&place) {
-            Ok(None) => {
-                println!("test {name} ... ok");
-                counts.passed += 1;
-            }
-            Ok(Some(wrong)) => {
-                println!("test {name} ... FAILED\n{wrong}");
-                counts.failed += 1;
-            }
-            Err(error) => {
-                println!("test {name} ... FAILED");
-                error.print();
-                counts.failed += 1;
-            }
-        }
+    for (name, check) in checks {
+        counts += told(name, check(&place));
     }
     Ok(counts)
+}
+
+/// Says what became of a check, and counts it.
+fn told(name: &str, result: Result<Option<String>, Error>) -> Counts {
+    let passed = matches!(result, Ok(None));
+    match result {
+        Ok(None) => println!("test {name} ... ok"),
+        Ok(Some(wrong)) => println!("test {name} ... FAILED\n{wrong}"),
+        Err(error) => {
+            println!("test {name} ... FAILED");
+            error.print();
+        }
+    }
+    Counts {
+        passed: usize::from(passed),
+        failed: usize::from(!passed),
+        ignored: 0,
+    }
 }
 
 /// Writes the results into a folder as `changed` wants them, and makes the page of them.

@@ -31,7 +31,7 @@ pub enum Choice {
     Asan,
     /// Models of candle-transformers and candle-nn's own tests after `candle-mps patch`
     DropIn,
-    /// The page of `candle-mps report` in a browser: how it looks, light, dark and on a phone
+    /// The page of `candle-mps report` in a browser: how it looks, light, dark and on a phone; and the peers in Python
     Report,
     /// The GPU path type-checked and linted for macOS; runs no test
     Macos,

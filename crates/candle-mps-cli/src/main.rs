@@ -56,7 +56,7 @@ enum Command {
     ///
     /// All sides take turns in one run, each in a process of its own, and every result is there before its
     /// clock stops. The results are written after every row, and `candle-mps report` makes a page of them.
-    #[command(after_help = format!("{}\n\n{}", bench::EXAMPLES, bench::EXIT_STATUS))]
+    #[command(after_help = format!("{}\n\n{}\n\n{}", bench::EXAMPLES, bench::TIME, bench::EXIT_STATUS))]
     Bench(bench::Arguments),
     /// Make a page, pictures and a decision of what `verify` and `bench` found
     ///

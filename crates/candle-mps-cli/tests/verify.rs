@@ -122,7 +122,7 @@ fn the_table_fits_a_terminal_and_ends_with_the_answer() {
     let mut lines = text.lines().rev();
     let last = lines.next().unwrap();
     assert!(
-        last.starts_with("verify: 22 ops x 4 dtypes, forward and backward, "),
+        last.starts_with("verify: 23 ops x 4 dtypes, forward and backward, "),
         "{last}"
     );
     assert!(last.ends_with(" cases: all within bounds"), "{last}");

@@ -36,7 +36,7 @@ use crate::results::{self, BENCH, FOLDER, Machine};
 
 pub const EXAMPLES: &str = "\
 Examples:
-  candle-mps bench                              the usual rows, a minute or two for each device
+  candle-mps bench                              the usual rows: some 60 of the processor, 75 of a GPU
   candle-mps bench --device metal               only those on the GPU
   candle-mps bench --ops softmax,lora           only these ops
   candle-mps bench --against candle,pytorch     only these peers
@@ -46,6 +46,12 @@ Examples:
 Environment:
   CANDLE_MPS_PYTORCH, CANDLE_MPS_MLX            a Python that has PyTorch, MLX
   CANDLE_MPS_X86_V4                             this program, built with the feature gemm-x86-v4";
+
+pub const TIME: &str = "\
+Time:
+  A row takes --seconds, and before that each peer makes operands and shows that it finishes: as long again
+  where calls are slow, and on a GPU, where sides start anew and compile for their first calls. The usual rows
+  take about three minutes on the processor and, by estimate, five to ten on a GPU.";
 
 pub const EXIT_STATUS: &str = "\
 Exit status:
@@ -79,6 +85,9 @@ pub struct Arguments {
     /// Install PyTorch and MLX into a folder of their own, and measure nothing
     #[arg(long)]
     install_peers: bool,
+    /// On a GPU, start PyTorch and MLX anew for their first calls, too; some seconds each time
+    #[arg(long)]
+    first_calls: bool,
     /// Measure the peak memory of a training step instead, each side in a process of its own
     #[arg(long)]
     memory: bool,
@@ -192,7 +201,10 @@ fn measure(
             .collect();
         if turns::starts_anew(&question) {
             for (at, seat) in peers.iter_mut().enumerate() {
+                // Python takes seconds to start.
+                let is_python = python::has_peer(seat.entry.id);
                 if takes_part[at]
+                    && (arguments.first_calls || !is_python)
                     && let Some(problem) = seat.anew()
                 {
                     bench.problems.push(problem);
@@ -379,7 +391,7 @@ fn committed(row: &Row, peer: &str) -> Cell {
     use std::sync::LazyLock;
     static BENCH: LazyLock<Option<Bench>> = LazyLock::new(|| serde_json::from_str(COMMITTED).ok());
     // Candle is in this program: without it, there is nothing to show.
-    if !python::PEERS.iter().any(|it| it.id == peer) {
+    if !python::has_peer(peer) {
         return Cell::None;
     }
     let found = BENCH.as_ref().and_then(|bench| {

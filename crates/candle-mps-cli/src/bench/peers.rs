@@ -21,7 +21,17 @@ pub const X86_V4: &str = "CANDLE_MPS_X86_V4";
 pub const ROUTE: &str = "CANDLE_MPS_ROUTE";
 
 /// The ops and types that have a kernel of MPS.
-const MPS: ([&str; 3], [&str; 2]) = (["matmul", "softmax", "log_softmax"], ["f32", "f16"]);
+const MPS: Part = Part::OnMetal {
+    ops: &["matmul", "softmax", "log_softmax"],
+    dtypes: &["f32", "f16"],
+};
+
+/// The ops that the table of routes gives to Candle at some sizes: without a peer that overrules it, Candle would be
+/// held against Candle there.
+const TABLED: Part = Part::OnMetal {
+    ops: &["matmul", "linear"],
+    dtypes: &["f32", "f16", "bf16"],
+};
 
 /// What glibc is told so that it gives no memory back: 1 GiB at the end of its own, and the largest size that
 /// it takes from there. How long fresh pages take is the system's business, and on virtual machines a lottery.
@@ -53,18 +63,20 @@ pub enum Part {
     All,
     /// It is configured as the processor likes it, of which a GPU knows nothing.
     OnCpu,
-    /// It is what MPS computes.
-    ByMps,
+    /// It overrules the table of routes, for these ops and types.
+    OnMetal {
+        ops: &'static [&'static str],
+        dtypes: &'static [&'static str],
+    },
 }
 
 impl Entry {
     /// Whether it takes part in a row.
     pub fn takes_part(&self, row: &Planned) -> bool {
-        let (ops, dtypes) = &MPS;
         match self.part {
             Part::All => true,
             Part::OnCpu => row.device == Place::Cpu,
-            Part::ByMps => {
+            Part::OnMetal { ops, dtypes } => {
                 row.device == Place::Metal
                     && ops.contains(&row.op.as_str())
                     && dtypes.contains(&row.dtype.as_str())
@@ -163,12 +175,18 @@ pub fn all() -> Vec<Entry> {
         )));
     }
     if cfg!(feature = "metal") {
-        let mut program = configured(own("ours", None));
-        program.set.push((ROUTE, "mps".to_owned()));
-        all.push(Entry {
-            part: Part::ByMps,
-            ..entry("ours-mps", "candle-mps, by MPS", false, true, Ok(program))
-        });
+        let routes = [
+            ("ours-kernels", "candle-mps, by its kernels", "ours", TABLED),
+            ("ours-mps", "candle-mps, by MPS", "mps", MPS),
+        ];
+        for (id, title, route, part) in routes {
+            let mut program = configured(own("ours", None));
+            program.set.push((ROUTE, route.to_owned()));
+            all.push(Entry {
+                part,
+                ..entry(id, title, false, true, Ok(program))
+            });
+        }
     }
     for peer in python::PEERS {
         let program = peer.program(threads);
@@ -261,15 +279,21 @@ mod tests {
             op = "rope"
             shapes = ["1x1x2x8"]
             device = "metal"
+            [[rows]]
+            op = "matmul"
+            shapes = ["2x2x2"]
+            dtype = "bf16"
+            device = "metal"
             "#,
         )
         .unwrap();
         for entry in all() {
             let part: Vec<_> = rows.iter().map(|row| entry.takes_part(row)).collect();
             let expected = match entry.id {
-                "ours-mps" => [false, true, false, false],
-                "ours" | "candle" | "pytorch" | "mlx" => [true; 4],
-                _ => [true, false, false, false],
+                "ours-mps" => [false, true, false, false, false],
+                "ours-kernels" => [false, false, false, false, true],
+                "ours" | "candle" | "pytorch" | "mlx" => [true; 5],
+                _ => [true, false, false, false, false],
             };
             assert_eq!(part, expected, "{}", entry.id);
         }

@@ -36,6 +36,8 @@ pub struct Process {
     lines: Receiver<std::io::Result<String>>,
     /// The last thing that it complained of.
     complaint: Arc<Mutex<String>>,
+    /// Whether it has been asked: only what it is asked first can be its first call.
+    asked: bool,
     /// What it said it is.
     pub title: String,
 }
@@ -83,6 +85,7 @@ impl Process {
             questions,
             lines,
             complaint,
+            asked: false,
             title: String::new(),
         };
         process.title = process.hear::<Hello>(START)?.title;
@@ -132,7 +135,12 @@ impl Peer for Process {
         if self.questions.write_all(&line).is_err() {
             return Err(self.ended());
         }
-        self.hear(ANSWER)
+        let mut answer = self.hear(ANSWER)?;
+        if let (true, Answer::Done { first, .. }) = (self.asked, &mut answer) {
+            *first = None;
+        }
+        self.asked = true;
+        Ok(answer)
     }
 }
 
@@ -189,17 +197,17 @@ mod tests {
 
     #[test]
     fn it_answers_what_it_is_asked() {
-        let script = r#"echo '{"title":"t"}'; while read -r line; do echo '{"seconds":[1.0],"cpu_seconds":2.0}'; done"#;
+        let script = r#"echo '{"title":"t"}'; while read -r line; do echo '{"seconds":[1.0],"cpu_seconds":2.0,"first":3.0}'; done"#;
         let mut process = Process::start(&shell(script)).unwrap();
         assert_eq!(process.title, "t");
-        for _ in 0..2 {
+        for first in [Some(3.), None] {
             let answer = process.ask(&question()).unwrap();
             assert_eq!(
                 answer,
                 Answer::Done {
                     seconds: vec![1.],
                     cpu_seconds: 2.,
-                    first: None,
+                    first,
                 }
             );
         }

@@ -3,7 +3,7 @@
 //!
 //! A peer first tells by itself what it is. Then each question names an op and how many results are asked
 //! for; the answer has the seconds that each took, none of them unfinished when its clock stopped, unless it is
-//! the handing over that is asked for.
+//! the encoding that is asked for.
 
 use serde::{Deserialize, Serialize};
 

@@ -41,6 +41,11 @@ pub const PEERS: &[Python] = &[
     },
 ];
 
+/// Whether a peer is one of these.
+pub fn has_peer(id: &str) -> bool {
+    PEERS.iter().any(|it| it.id == id)
+}
+
 /// The scripts, which this program writes where Python can read them.
 const SCRIPTS: [(&str, &str); 4] = [
     ("worker.py", include_str!("../../bench/peers/worker.py")),

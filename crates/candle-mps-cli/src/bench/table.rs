@@ -14,7 +14,8 @@ const SIGNS: &str = "\
 ratio: the peer's time by ours, paired within each round; above 1 we are faster. `=` no difference,\n\
 `?` unclear, the interval has both sides; `*` another run, on the project's machine.\n\
 latency: one call, finished. chain: one call of 16, each on the result of the one before.\n\
-encode: until the call returns, its work handed over to a GPU. first: the first call of the process.\n\
+encode: until the call returns, its work encoded, not necessarily committed to the GPU.\n\
+first: the first call of the process, for functions alone and forward.\n\
 of limit: the rate by that of multiply-adds on registers or of a copy, whichever is nearer.\n\
 CPU: threads kept busy by ours.";
 

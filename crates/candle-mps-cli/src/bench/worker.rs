@@ -205,20 +205,20 @@ impl Made {
         })
     }
 
-    /// The seconds of a result: until the device has finished it, or, if that is asked, until it has been handed
-    /// over. Nothing is left on the device for the next.
+    /// The seconds of a result: until the device has finished it, or, if that is asked, until it has been encoded,
+    /// which Candle may have committed or not. Nothing is left on the device for the next.
     fn once(&mut self) -> candle_core::Result<f64> {
         let start = Instant::now();
         let result = black_box(match self.of.regime {
             Regime::Chain => self.call.chain(CHAIN)?,
             Regime::Latency | Regime::Encode => self.call.call()?,
         });
-        let handed_over = start.elapsed();
+        let encoded = start.elapsed();
         self.device.synchronize()?;
         let finished = start.elapsed();
         drop(result);
         Ok(match self.of.regime {
-            Regime::Encode => handed_over.as_secs_f64(),
+            Regime::Encode => encoded.as_secs_f64(),
             Regime::Latency | Regime::Chain => finished.as_secs_f64(),
         })
     }

@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::paths::PRODUCTS;
 use super::{Finding, Severity};
 
 /// What our kernels are like here.
@@ -34,6 +35,8 @@ pub enum Tried {
     Wrong { why: String },
     /// It would not have been our kernel, by what the environment says.
     Forced,
+    /// Nothing was, since what the environment says cannot be read.
+    Unreadable,
 }
 
 /// A row of the table of routes.
@@ -43,12 +46,17 @@ pub struct Row {
     pub op: String,
     /// None: all of them.
     pub dtype: Option<&'static str>,
-    /// From so many elements, or rows of a product, on.
+    /// From so many on, of what `unit` says.
     pub from: usize,
+    /// What `from` counts.
+    pub unit: &'static str,
     /// `ours`, `mps` or `candle`.
     pub route: &'static str,
     pub why: String,
 }
+
+/// The op that is tried.
+const SMALL: &str = "softmax";
 
 /// What to do when our kernels do not work.
 const WITHOUT: &str = "set CANDLE_MPS_ROUTE=candle, which takes Candle's own ops, and report it";
@@ -70,7 +78,8 @@ impl Kernels {
                 let text = format!("our kernels do not work on this GPU: {why}");
                 Some(finding(Severity::Problem, text, WITHOUT))
             }
-            Tried::Right | Tried::Forced => None,
+            // What cannot be read is a finding already.
+            Tried::Right | Tried::Forced | Tried::Unreadable => None,
         };
         let bf16 = (!self.bf16).then(|| {
             let text = "this system's Metal has no bf16, so that bf16 goes to Candle's ops";
@@ -90,20 +99,57 @@ impl Kernels {
             Tried::Right => format!("{types}; a small softmax compiled and came out right"),
             Tried::Wrong { .. } => "they do not work here".to_owned(),
             Tried::Forced => format!("{types}; not tried, since CANDLE_MPS_ROUTE overrules them"),
+            Tried::Unreadable => {
+                format!("{types}; not tried, since CANDLE_MPS_ROUTE cannot be read")
+            }
         }
     }
 }
 
 impl Row {
-    /// `matmul f16 from 512: mps`.
+    /// `softmax f16 from 512 elements: mps`.
     pub fn describe(&self) -> String {
         let op = if self.op == "*" { "every op" } else { &self.op };
         let dtype = self.dtype.map_or(String::new(), |it| format!(" {it}"));
         let from = match self.from {
             0 => String::new(),
-            from => format!(" from {from}"),
+            from => format!(" from {from} {}", self.unit),
         };
         format!("{op}{dtype}{from}: {}", self.route)
+    }
+}
+
+/// What the table counts of an op.
+#[cfg_attr(
+    not(any(test, feature = "metal")),
+    expect(dead_code, reason = "there is no table without Metal")
+)]
+fn unit(op: &str) -> &'static str {
+    match op {
+        "*" => "elements, or multiplications with 64 rows or more",
+        _ if PRODUCTS.contains(&op) => "multiplications, with 64 rows or more",
+        _ => "elements",
+    }
+}
+
+/// Holds what came out on a device against what the processor has. What is no number is not near to any.
+#[cfg_attr(
+    not(any(test, feature = "metal")),
+    expect(dead_code, reason = "nothing is tried without Metal")
+)]
+fn near(here: &[f32], there: &[f32]) -> Result<(), String> {
+    let pairs = here.iter().zip(there);
+    let is_near = |(here, there): &(&f32, &f32)| (*here - *there).abs() < 1e-5;
+    match pairs.enumerate().find(|(_, pair)| !is_near(pair)) {
+        _ if here.len() != there.len() => Err(format!(
+            "{SMALL} has {} elements, the processor's {}",
+            there.len(),
+            here.len()
+        )),
+        None => Ok(()),
+        Some((at, (here, there))) => Err(format!(
+            "element {at} of {SMALL} is {there}, the processor's {here}"
+        )),
     }
 }
 
@@ -123,6 +169,7 @@ pub fn of_this_machine() -> Option<Kernels> {
         op: row.op.to_owned(),
         dtype: row.dtype,
         from: row.from,
+        unit: unit(row.op),
         route: row.route,
         why: row.why.to_owned(),
     };
@@ -131,9 +178,12 @@ pub fn of_this_machine() -> Option<Kernels> {
         Err(error) => (Vec::new(), Some(error)),
     };
     let elsewhere = |(op, route): &(String, &str)| *route != "ours" && (op == "*" || op == SMALL);
-    let tried = match forced_error.is_some() || forced.iter().any(elsewhere) {
-        true => Tried::Forced,
-        false => try_one(&device).map_or_else(|why| Tried::Wrong { why }, |()| Tried::Right),
+    let tried = if forced_error.is_some() {
+        Tried::Unreadable
+    } else if forced.iter().any(elsewhere) {
+        Tried::Forced
+    } else {
+        try_one(&device).map_or_else(|why| Tried::Wrong { why }, |()| Tried::Right)
     };
     Some(Kernels {
         bf16: matches!(&device, candle_core::Device::Metal(gpu) if metal::knows_bf16(gpu)),
@@ -147,10 +197,6 @@ pub fn of_this_machine() -> Option<Kernels> {
     })
 }
 
-/// The op that is tried.
-#[cfg(feature = "metal")]
-const SMALL: &str = "softmax";
-
 /// Runs it on both devices and compares.
 #[cfg(feature = "metal")]
 fn try_one(device: &candle_core::Device) -> Result<(), String> {
@@ -163,15 +209,7 @@ fn try_one(device: &candle_core::Device) -> Result<(), String> {
         Ok(ops::softmax_last_dim(&x)?.flatten_all()?.to_vec1()?)
     };
     let run = |device: &Device| run(device).map_err(|error| error.to_string());
-    let (here, there) = (run(&Device::Cpu)?, run(device)?);
-    let far = here
-        .iter()
-        .zip(&there)
-        .map(|(here, there)| (here - there).abs());
-    match far.fold(0f32, f32::max) {
-        far if far < 1e-5 => Ok(()),
-        far => Err(format!("{SMALL} differs from the processor's by {far:.1e}")),
-    }
+    near(&run(&Device::Cpu)?, &run(device)?)
 }
 
 #[cfg(test)]
@@ -196,7 +234,14 @@ mod tests {
             ..kernels()
         };
         assert_eq!(overruled.findings().count(), 0);
-        assert!(overruled.describe().contains("not tried"));
+        assert!(overruled.describe().contains("overrules"));
+        let unreadable = Kernels {
+            tried: Tried::Unreadable,
+            forced_error: Some("no such route".to_owned()),
+            ..kernels()
+        };
+        assert_eq!(unreadable.findings().count(), 1);
+        assert!(unreadable.describe().contains("cannot be read"));
     }
 
     #[test]
@@ -223,13 +268,36 @@ mod tests {
             op: op.to_owned(),
             dtype,
             from,
+            unit: unit(op),
             route: "mps",
             why: String::new(),
         };
         assert_eq!(row("*", None, 0).describe(), "every op: mps");
         assert_eq!(
-            row("matmul", Some("f16"), 512).describe(),
-            "matmul f16 from 512: mps"
+            row("softmax", Some("f16"), 512).describe(),
+            "softmax f16 from 512 elements: mps"
         );
+        assert_eq!(
+            row("matmul", None, 512).describe(),
+            "matmul from 512 multiplications, with 64 rows or more: mps"
+        );
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_right() {
+        let right = [0.25, 0.75];
+        assert_eq!(near(&right, &right), Ok(()));
+        assert_eq!(near(&right, &[0.25 + 1e-6, 0.75]), Ok(()));
+        for wrong in [
+            [f32::NAN; 2],
+            [0.25, f32::NAN],
+            [0.25, f32::INFINITY],
+            [0.25, 0.76],
+        ] {
+            assert!(near(&right, &wrong).is_err(), "{wrong:?}");
+        }
+        assert!(near(&right, &right[..1]).is_err());
+        let why = near(&right, &[0.25, f32::NAN]).unwrap_err();
+        assert_eq!(why, "element 1 of softmax is NaN, the processor's 0.75");
     }
 }

@@ -37,7 +37,7 @@ const ROWS: [&str; 14] = [
 /// Products, with something before or after them.
 const TILES: [&str; 4] = ["attention", "flash_attention", "lora", "lora_delta"];
 /// Products alone, which other libraries have as well.
-const PRODUCTS: [&str; 4] = ["matmul", "linear", "linear_with", "linear_add"];
+pub const PRODUCTS: [&str; 4] = ["matmul", "linear", "linear_with", "linear_add"];
 const ADAMW: &str = "AdamW";
 const MPS: [&str; 3] = ["matmul_mps", "softmax_mps", "log_softmax_mps"];
 

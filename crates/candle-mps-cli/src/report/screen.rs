@@ -65,7 +65,9 @@ fn lines(results: &Results, decision: Option<&Decision>) -> Vec<Line> {
         lines.push(line);
     }
     lines.push(topic(TOPIC, "training", training(results)));
-    lines.push(topic(TOPIC, "GPU work", work::line(&results.work)));
+    for (at, line) in work::lines(&results.work).into_iter().enumerate() {
+        lines.push(topic(TOPIC, if at == 0 { "GPU work" } else { "" }, line));
+    }
     match results.bench.as_ref().zip(decision) {
         Some((bench, decision)) => {
             lines.extend(speed(bench, decision));
@@ -288,7 +290,7 @@ mod tests {
             bench: Some(fixture::bench()),
             cpu: Some(fixture::verify()),
             metal: Some(fixture::verify_metal()),
-            ..Results::default()
+            work: work::read(work::tests::TEXT),
         }
     }
 

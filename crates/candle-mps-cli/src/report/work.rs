@@ -1,5 +1,6 @@
-//! The work that a llama layer gives a GPU, ours beside Candle's. `cargo xtask bench gpu-work` counts it on the
-//! simulator, for many ops, in tables of Markdown; of these only the layer's rows are read.
+//! The work that a llama layer gives a GPU, ours beside Candle's as its Llama computes it and with its fused attention.
+//! `cargo xtask bench gpu-work` counts it on the simulator, for many ops, in tables of Markdown; of these only the
+//! layer's rows are read.
 
 use super::html::scrolling;
 use super::plot::escape;
@@ -8,25 +9,27 @@ use super::plot::escape;
 pub const FILE: &str = "gpu-work.md";
 /// What counts it.
 const COMMAND: &str = "cargo xtask bench gpu-work";
-/// The first cell of the layer's row.
+/// What the first cell of the layer's rows begins with.
 const LAYER: &str = "llama layer";
+/// The rest of it, where Candle's attention is its fused one.
+const WITH_SDPA: &str = ", sdpa";
 /// The column that says most.
 const DISPATCHES: &str = "dispatches";
 
-/// The layer's row of one table.
+/// The layer's rows of one table.
 #[derive(Debug, PartialEq)]
 pub struct Counted {
     /// The heading above the table: which passes were counted.
     title: String,
     heads: Vec<String>,
-    /// As many as heads; a count is `ours / Candle's`.
-    cells: Vec<String>,
+    /// Against Candle's Llama first; each as long as the heads, and a count is `ours / Candle's`.
+    rows: Vec<Vec<String>>,
 }
 
 /// The layer's rows in the text of the file.
 pub fn read(text: &str) -> Vec<Counted> {
     let (mut title, mut heads) = (String::new(), Vec::new());
-    let mut found = Vec::new();
+    let mut found: Vec<Counted> = Vec::new();
     for line in text.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
             heading.clone_into(&mut title);
@@ -43,43 +46,55 @@ pub fn read(text: &str) -> Vec<Counted> {
             .collect();
         if heads.is_empty() {
             heads = cells;
-        } else if cells.first().is_some_and(|op| op == LAYER) && cells.len() == heads.len() {
-            found.push(Counted {
-                title: title.clone(),
-                heads: heads.clone(),
-                cells,
-            });
+        } else if cells.len() == heads.len() && is_of_layer(&cells[0]) {
+            match found.last_mut() {
+                Some(table) if table.title == title => table.rows.push(cells),
+                _ => found.push(Counted {
+                    title: title.clone(),
+                    heads: heads.clone(),
+                    rows: vec![cells],
+                }),
+            }
         }
     }
-    found.retain(|it| it.dispatches().is_some());
+    found.retain(|it| it.heads.iter().any(|head| head == DISPATCHES));
     found
 }
 
+fn is_of_layer(op: &str) -> bool {
+    matches!(op.strip_prefix(LAYER), Some("" | WITH_SDPA))
+}
+
 impl Counted {
-    fn dispatches(&self) -> Option<&str> {
+    /// In a line of the screen.
+    fn line(&self) -> Option<String> {
         let at = self.heads.iter().position(|head| head == DISPATCHES)?;
-        self.cells.get(at).map(String::as_str)
+        let counts = |rest: &str| {
+            let is_meant = |row: &&Vec<String>| row[0].strip_prefix(LAYER) == Some(rest);
+            self.rows.iter().find(is_meant)?[at].split_once(" / ")
+        };
+        let (ours, llama) = counts("")?;
+        // Candle's fused attention has no backward, so that training has but one way.
+        if self.title.contains("backward") {
+            return Some(format!(
+                "and its backward: {ours} dispatches; Candle's {llama}"
+            ));
+        }
+        let sdpa = counts(WITH_SDPA).map(|(_, sdpa)| format!(", {sdpa} with sdpa"));
+        let sdpa = sdpa.unwrap_or_default();
+        Some(format!(
+            "{LAYER}: {ours} dispatches; Candle's {llama} as its Llama{sdpa}"
+        ))
     }
 }
 
-/// In a line.
-pub fn line(counted: &[Counted]) -> String {
-    let part = |it: &Counted| {
-        let pass = if it.title.contains("backward") {
-            "training"
-        } else {
-            "forward"
-        };
-        Some(format!(
-            "{pass} {}",
-            it.dispatches()?.replace(" / ", " for ")
-        ))
-    };
-    let parts: Vec<_> = counted.iter().filter_map(part).collect();
-    if parts.is_empty() {
-        return format!("{LAYER}: not counted; `{COMMAND}` counts it");
+/// In a line for each table.
+pub fn lines(counted: &[Counted]) -> Vec<String> {
+    let lines: Vec<_> = counted.iter().filter_map(Counted::line).collect();
+    match lines.is_empty() {
+        true => vec![format!("{LAYER}: not counted; `{COMMAND}` counts it")],
+        false => lines,
     }
-    format!("{LAYER}, dispatches for Candle's: {}", parts.join(", "))
 }
 
 /// As a section of the page.
@@ -100,33 +115,43 @@ pub fn section(counted: &[Counted]) -> String {
         };
         let caption = format!("{}, ours / Candle's, by {COMMAND}", escape(&it.title));
         let head = format!("<tr>{}</tr>", cells("th", &it.heads));
-        let row = format!("<tr>{}</tr>\n", cells("td", &it.cells));
-        html += &scrolling(&caption, "tight", &head, &row);
+        let row = |row: &Vec<String>| format!("<tr>{}</tr>\n", cells("td", row));
+        let rows: String = it.rows.iter().map(row).collect();
+        html += &scrolling(&caption, "tight", &head, &rows);
     }
     html
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    const TEXT: &str = "# Work\n\nAbout.\n\n## Forward\n\n\
+    pub const TEXT: &str = "# Work\n\nAbout.\n\n## Forward\n\n\
         | op          | dispatches | waits |\n|---|---|---|\n| softmax | 1 / 1 | 0 / 0 |\n\
-        | llama layer | 15 / 40    | 0 / 0 |\n\n\
+        | llama layer | 15 / 40    | 0 / 0 |\n| llama layer, sdpa | 15 / 33 | 0 / 0 |\n\n\
         ## Forward and backward\n\n| op | dispatches |\n|--|--|\n| llama layer | 50 / 200 |\n\
+        | llama layer, sdpa | 50 / 200 |\n\
         ## Time\n\n| op | first |\n|--|--|\n| llama layer | 1 ms |\n";
 
     #[test]
     fn the_rows_of_the_layer_are_read() {
         let counted = read(TEXT);
         assert_eq!(
-            line(&counted),
-            "llama layer, dispatches for Candle's: forward 15 for 40, training 50 for 200"
+            lines(&counted),
+            [
+                "llama layer: 15 dispatches; Candle's 40 as its Llama, 33 with sdpa",
+                "and its backward: 50 dispatches; Candle's 200"
+            ]
         );
         let html = section(&counted);
-        assert!(
-            html.contains("<td>15 / 40</td>") && html.contains("<th>waits</th>"),
-            "{html}"
+        for part in ["<td>15 / 40</td>", "<td>15 / 33</td>", "<th>waits</th>"] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        // Of an earlier count.
+        let without = lines(&read(&TEXT.replace("layer, sdpa", "model")));
+        assert_eq!(
+            without[0],
+            "llama layer: 15 dispatches; Candle's 40 as its Llama"
         );
     }
 
@@ -134,7 +159,7 @@ mod tests {
     fn what_is_no_such_file_is_not_counted() {
         for text in ["", "| llama layer |", "| op |\n|--|\n| llama layer | 3 |\n"] {
             let counted = read(text);
-            assert!(line(&counted).contains("not counted"), "{text}");
+            assert!(lines(&counted)[0].contains("not counted"), "{text}");
             assert!(section(&counted).contains(COMMAND), "{text}");
         }
     }

@@ -54,7 +54,7 @@ pub enum Regime {
     Latency,
     /// Many calls, each on the result of the one before; the last result is there before the clock stops.
     Chain,
-    /// On a GPU: until the call returns, its work only handed over.
+    /// On a GPU: until the call returns, its work encoded, not necessarily committed.
     Encode,
 }
 
@@ -116,7 +116,7 @@ pub struct Measured {
     pub samples: usize,
     /// CPU time of a call, all threads, where the system tells it.
     pub cpu: Option<f64>,
-    /// Of the first call of the process, on a GPU: kernels are compiled in it.
+    /// Of the first call of the process, on a GPU and of a function alone: kernels are compiled in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<f64>,
     /// This peer's time by ours; none in our own column.

@@ -1,10 +1,9 @@
 //! A llama of any size, over functions that exist twice: Candle's, as its users call them, and ours.
 
-use candle_core::{D, Device, IndexOp, Module, Result, Tensor, Var};
-use candle_mps::ops::{self, AttentionOptions};
+use candle_core::{Device, IndexOp, Module, Result, Tensor, Var};
+use candle_mps::ops;
 
-use super::products;
-use super::{Side, random};
+use super::{Side, attention, random};
 use crate::results::Pass;
 
 /// The sizes of a model.
@@ -22,27 +21,38 @@ pub struct Config {
 /// Whose functions a model calls.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Functions {
-    /// Candle's fused ops, which have no backward: for inference.
-    CandleFused,
-    /// Candle's ops that have one: for training.
+    /// The best of Candle's for inference, which have no backward.
+    CandleBest,
+    /// The same but for attention, which candle_transformers' Llama composes on every device.
+    CandleTransformers,
+    /// Candle's that have a backward: for training.
     CandleTrained,
     Ours,
 }
 
 impl Functions {
+    /// For layers of one's own.
     pub fn of(side: Side, pass: Pass) -> Self {
         match (side, pass) {
             (Side::Ours, _) => Self::Ours,
-            (Side::Candle, Pass::Forward) => Self::CandleFused,
+            (Side::Candle, Pass::Forward) => Self::CandleBest,
             (Side::Candle, _) => Self::CandleTrained,
+        }
+    }
+
+    /// For a model as it comes with candle_transformers.
+    pub fn of_model(side: Side) -> Self {
+        match side {
+            Side::Ours => Self::Ours,
+            Side::Candle => Self::CandleTransformers,
         }
     }
 
     fn norm(self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         match self {
-            Self::CandleFused => candle_nn::ops::rms_norm(x, weight, 1e-5),
             Self::CandleTrained => candle_nn::ops::rms_norm_slow(x, weight, 1e-5),
             Self::Ours => Ok(ops::rms_norm(x, weight, 1e-5)?),
+            _ => candle_nn::ops::rms_norm(x, weight, 1e-5),
         }
     }
 
@@ -56,35 +66,26 @@ impl Functions {
     /// Of x as the projection leaves it, [batch, heads, length, size], transposed in memory.
     fn rope(self, x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
         match self {
-            Self::CandleFused => candle_nn::rotary_emb::rope(&x.contiguous()?, cos, sin),
             Self::CandleTrained => candle_nn::rotary_emb::rope_slow(&x.contiguous()?, cos, sin),
             Self::Ours => Ok(ops::rope(x, cos, sin)?),
+            _ => candle_nn::rotary_emb::rope(&x.contiguous()?, cos, sin),
         }
     }
 
     /// `mask` hides from each word those that follow it.
-    fn attention(self, q: &Tensor, k: &Tensor, v: &Tensor, mask: &Tensor) -> Result<Tensor> {
-        let causal = q.dim(2)? > 1;
+    fn attention(self, qkv: [&Tensor; 3], mask: &Tensor) -> Result<Tensor> {
+        let length = qkv[0].dim(2)?;
+        let causal = length > 1;
         if self == Self::Ours {
-            let options = AttentionOptions {
-                causal,
-                ..AttentionOptions::default()
-            };
-            return Ok(ops::attention(q, k, v, None, &options)?);
+            return attention::ours(qkv, causal);
         }
-        let groups = q.dim(1)? / k.dim(1)?;
-        let (k, v) = (repeated(k, groups)?, repeated(v, groups)?);
-        let mut scores = (q.matmul(&k.t()?)? / (q.dim(3)? as f64).sqrt())?;
-        if causal {
-            let length = q.dim(2)?;
-            let mask = mask.narrow(0, 0, length)?.narrow(1, 0, length)?;
-            scores = scores.broadcast_add(&mask)?;
+        let mask = mask.narrow(0, 0, length)?.narrow(1, 0, length)?;
+        let hidden = causal.then_some(&mask);
+        match self {
+            Self::CandleBest => attention::best(qkv, hidden),
+            Self::CandleTrained => attention::composed(qkv, hidden, attention::slow),
+            _ => attention::composed(qkv, hidden, candle_nn::ops::softmax_last_dim),
         }
-        let weights = match self {
-            Self::CandleFused => candle_nn::ops::softmax_last_dim(&scores)?,
-            _ => candle_nn::ops::softmax(&scores, D::Minus1)?,
-        };
-        weights.matmul(&v.contiguous()?)
     }
 
     fn gated(self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -93,15 +94,6 @@ impl Functions {
             _ => gate.silu()? * up,
         }
     }
-}
-
-/// Each of the heads, so many times.
-fn repeated(x: &Tensor, times: usize) -> Result<Tensor> {
-    if times == 1 {
-        return Ok(x.clone());
-    }
-    let (batch, heads, length, size) = x.dims4()?;
-    Tensor::cat(&vec![x; times], 2)?.reshape((batch, heads * times, length, size))
 }
 
 struct Layer {
@@ -186,7 +178,7 @@ impl Llama {
             embedding,
             cos: angles.cos()?.to_device(device)?,
             sin: angles.sin()?.to_device(device)?,
-            mask: products::hidden(longest)?.to_device(device)?,
+            mask: attention::hidden(longest)?.to_device(device)?,
             vars,
         })
     }
@@ -246,7 +238,7 @@ impl Llama {
                 *cached = Some((k.clone(), v.clone()));
             }
             let seen = functions
-                .attention(&q, &k, &v, &self.mask)?
+                .attention([&q, &k, &v], &self.mask)?
                 .transpose(1, 2)?;
             let seen = seen.reshape((batch, length, width))?;
             x = (x + functions.linear(&seen, &layer.out)?)?;

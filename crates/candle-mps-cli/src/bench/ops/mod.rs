@@ -1,8 +1,9 @@
 //! What can be measured: each op with its sizes, its work, and how Candle's users and ours call it.
 //!
-//! An op is a line of a table, in the file of its kind. Candle has two ways for most: its fused op for
-//! inference, and the composition that has a backward for training, as its users must.
+//! An op is a line of a table, in the file of its kind. Candle has two ways for most: its best for inference, a fused op
+//! where there is one, and the composition that has a backward for training, as its users must.
 
+mod attention;
 mod llama;
 mod models;
 mod products;
@@ -43,7 +44,7 @@ enum Kind {
 struct Function {
     operands: fn(&Operands, &[usize]) -> Result<Vec<Tensor>>,
     ours: fn(&[Tensor]) -> Result<Tensor>,
-    /// Candle's for inference.
+    /// Candle's best for inference.
     candle: fn(&[Tensor]) -> Result<Tensor>,
     /// Candle's with a backward.
     trained: fn(&[Tensor]) -> Result<Tensor>,
@@ -142,7 +143,7 @@ impl Call {
 
 /// Every op.
 pub fn all() -> impl Iterator<Item = &'static Op> {
-    [rows::OPS, products::OPS, models::OPS]
+    [rows::OPS, products::OPS, attention::OPS, models::OPS]
         .into_iter()
         .flatten()
 }
@@ -156,6 +157,12 @@ impl Op {
     /// Whether it can be asked for so many sizes.
     pub fn takes(&self, sizes: usize) -> bool {
         self.sizes.iter().any(|it| it.split('x').count() == sizes)
+    }
+
+    /// Whether making a call of it calls nothing: what comes first is then the first call of all. A backward pass has
+    /// its forward before it, and a model may have read a prompt.
+    pub fn is_made_without_a_call(&self, pass: Pass) -> bool {
+        matches!(self.kind, Kind::Function(_)) && pass == Pass::Forward
     }
 
     /// A call of it on a device.
@@ -248,6 +255,8 @@ mod tests {
             .map(|sizes| match (op.name, sizes.split('x').count()) {
                 // Heads are 64 wide.
                 ("llama", _) => vec![1, 64, 4],
+                // The least that Candle's kernel takes.
+                ("attention" | "attention_causal", _) => vec![1, 2, 4, 32],
                 (_, count) => vec![4; count],
             })
             .collect()

@@ -1,5 +1,5 @@
-//! Whole models: a training step of a small llama, and the words per second of one in the shape of
-//! SmolLM2-135M.
+//! Whole models: layers of a small llama and its training step, and the words per second of one in the shape of
+//! SmolLM2-135M, which Candle's side computes as candle_transformers does.
 
 use candle_core::{Device, Result, Tensor};
 use candle_mps::nn;
@@ -125,18 +125,18 @@ fn prompt(length: usize, device: &Device) -> Result<Tensor> {
     Tensor::from_iter(words, device)
 }
 
-fn prefill(side: Side, pass: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
+fn prefill(side: Side, _: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
     let model = Llama::new(SMOL, sizes[0], false, device)?;
-    let (functions, prompt) = (Functions::of(side, pass), prompt(sizes[0], device)?);
+    let (functions, prompt) = (Functions::of_model(side), prompt(sizes[0], device)?);
     Ok(Call::once(move || {
         Ok(model.next(functions, &prompt, &mut Cache::new())?.into())
     }))
 }
 
-fn decode(side: Side, pass: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
+fn decode(side: Side, _: Pass, sizes: &[usize], device: &Device) -> Result<Call> {
     let words = sizes[0];
     let model = Llama::new(SMOL, PROMPT + words, false, device)?;
-    let functions = Functions::of(side, pass);
+    let functions = Functions::of_model(side);
     let device = device.clone();
     let mut read = Cache::new();
     model.next(functions, &prompt(PROMPT, &device)?, &mut read)?;

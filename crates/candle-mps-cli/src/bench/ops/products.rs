@@ -1,14 +1,13 @@
-//! Matmul, linear layers, LoRA and attention. Their work is counted in multiplications and additions, and in
+//! Matmul, linear layers and LoRA. Their work is counted in multiplications and additions, and in
 //! elements too: with few rows, reading the weight is all that takes time.
 
-use candle_core::{D, Device, Result, Tensor};
-use candle_mps::ops::{self, AttentionOptions};
+use candle_core::{Result, Tensor};
+use candle_mps::ops;
 
 use super::{Function, Kind, Op, Work};
 use crate::results::Pass;
 
 const BOTH: &[Pass] = &[Pass::Forward, Pass::Backward];
-const HEADS: &[&str] = &["BATCHxHEADSxLENGTHxWIDTH"];
 const LORA: &[&str] = &["ROWSxWIDTHxRANK"];
 const SCALE: f64 = 2.;
 
@@ -125,48 +124,6 @@ pub const OPS: &[Op] = &[
             wanted: 3,
         }),
     },
-    Op {
-        name: "attention",
-        sizes: HEADS,
-        passes: BOTH,
-        chains: true,
-        work: |sizes| heads_work(sizes, 1.),
-        kind: Kind::Function(Function {
-            operands: |of, sizes| {
-                Ok(vec![
-                    of.random(sizes)?,
-                    of.random(sizes)?,
-                    of.random(sizes)?,
-                ])
-            },
-            ours: |x| attention(x, false),
-            candle: |x| composed(x, true),
-            trained: |x| composed(x, false),
-            wanted: 3,
-        }),
-    },
-    Op {
-        name: "attention_causal",
-        sizes: HEADS,
-        passes: BOTH,
-        chains: true,
-        work: |sizes| heads_work(sizes, 0.5),
-        kind: Kind::Function(Function {
-            operands: |of, sizes| {
-                let hidden = of.put(&hidden(sizes[2])?)?;
-                Ok(vec![
-                    of.random(sizes)?,
-                    of.random(sizes)?,
-                    of.random(sizes)?,
-                    hidden,
-                ])
-            },
-            ours: |x| attention(x, true),
-            candle: |x| composed(x, true),
-            trained: |x| composed(x, false),
-            wanted: 3,
-        }),
-    },
 ];
 
 fn last(sizes: &[usize]) -> [usize; 3] {
@@ -193,43 +150,4 @@ fn lora_operands(of: &super::Operands, sizes: &[usize]) -> Result<Vec<Tensor>> {
 
 fn delta(x: &[Tensor]) -> Result<Tensor> {
     x[0].matmul(&x[1])?.matmul(&x[2])? * SCALE
-}
-
-fn heads_work(sizes: &[usize], seen: f64) -> Work {
-    let all: usize = sizes.iter().product();
-    Work {
-        elements: 4. * all as f64,
-        flops: 4. * seen * (all * sizes[2]) as f64,
-    }
-}
-
-fn attention(x: &[Tensor], causal: bool) -> Result<Tensor> {
-    let options = AttentionOptions {
-        causal,
-        ..AttentionOptions::default()
-    };
-    Ok(ops::attention(&x[0], &x[1], &x[2], None, &options)?)
-}
-
-/// As candle_transformers composes it; a fourth operand is the mask.
-fn composed(x: &[Tensor], fused: bool) -> Result<Tensor> {
-    let scale = 1. / (x[0].dim(D::Minus1)? as f64).sqrt();
-    let mut scores = (x[0].matmul(&x[1].t()?)? * scale)?;
-    if let Some(hidden) = x.get(3) {
-        scores = scores.broadcast_add(hidden)?;
-    }
-    let weights = match fused {
-        true => candle_nn::ops::softmax_last_dim(&scores)?,
-        false => candle_nn::ops::softmax(&scores, D::Minus1)?,
-    };
-    weights.matmul(&x[2])
-}
-
-/// −∞ where a query must not see a key, on the processor.
-pub fn hidden(length: usize) -> Result<Tensor> {
-    let later = (0..length * length).map(|at| match at % length > at / length {
-        true => f32::NEG_INFINITY,
-        false => 0.,
-    });
-    Tensor::from_iter(later, &Device::Cpu)?.reshape((length, length))
 }

@@ -39,7 +39,7 @@ fn meaning(regime: Regime) -> &'static str {
         Regime::Chain => {
             "many calls, each on the result of the one before, the last result there before the clock stops"
         }
-        Regime::Encode => "until the call returns, its work only handed over",
+        Regime::Encode => "until the call returns, its work encoded, not necessarily committed",
     }
 }
 

@@ -28,6 +28,7 @@ pub mod memory;
 pub mod model;
 pub mod mps;
 pub mod mutant;
+pub mod order;
 pub mod pass;
 pub mod rules;
 

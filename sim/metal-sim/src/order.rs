@@ -2,9 +2,10 @@
 //! known to come after is a set of them. Commit order on a queue is no rule. Inside a pass its kind and its barriers
 //! decide. Nothing here knows Metal's objects or the schedule.
 
+use crate::lock;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A set of passes. Most of them follow each other, so that this is a few ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -101,6 +102,9 @@ impl Steps {
     }
 }
 
+/// The number of the next pass.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// A pass in the graph.
 #[derive(Debug, Default)]
 pub struct Node {
@@ -114,10 +118,7 @@ pub struct Node {
 impl Node {
     /// The number, given at the first call, which is at submission.
     pub fn id(&self) -> u64 {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        *self
-            .id
-            .get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+        *self.id.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Whether the pass has ended.
@@ -204,16 +205,16 @@ impl Group {
     }
 }
 
-/// What has a tracked resource: its last writer, and who read it since.
+/// The last writer of a resource, and who read it since.
 #[derive(Debug, Default)]
-pub struct Users {
+struct Chain {
     writer: Group,
     readers: Group,
 }
 
-impl Users {
-    /// A submitted pass uses the resource; says what it comes after.
-    pub fn submit(&mut self, node: &Arc<Node>, writes: bool, after: &mut Group) {
+impl Chain {
+    /// The next pass that uses the resource comes after those that it conflicts with.
+    fn add(&mut self, node: &Arc<Node>, writes: bool, after: &mut Group) {
         after.join(&self.writer);
         if writes {
             after.join(&self.readers);
@@ -223,6 +224,62 @@ impl Users {
         } else {
             self.readers.add(node);
         }
+    }
+}
+
+/// The passes that use a tracked resource. Those of one queue follow each other as they were submitted. Between queues
+/// Metal keeps them apart, but which is first is settled when they start: one may have to wait for an event that the
+/// other signals.
+#[derive(Debug, Default)]
+pub struct Users {
+    submitted: Vec<(usize, Chain)>,
+    started: Chain,
+}
+
+impl Users {
+    /// A pass was submitted to a queue; says what it has to wait for.
+    pub fn submit(&mut self, queue: usize, node: &Arc<Node>, writes: bool, after: &mut Group) {
+        let chain = match self.submitted.iter().position(|(held, _)| *held == queue) {
+            Some(at) => &mut self.submitted[at].1,
+            None => {
+                self.submitted.push((queue, Chain::default()));
+                &mut self.submitted.last_mut().expect("pushed above").1
+            }
+        };
+        chain.add(node, writes, after);
+    }
+
+    /// A pass starts, which no other is using the resource with; says what it comes after.
+    pub fn start(&mut self, node: &Arc<Node>, writes: bool) -> Ids {
+        let mut after = Group::default();
+        self.started.add(node, writes, &mut after);
+        after.past()
+    }
+}
+
+/// What the CPU knows to be over.
+static SEEN: Mutex<Ids> = Mutex::new(Ids(Vec::new()));
+
+/// What the CPU knows to be over: it comes before all that is submitted from now on.
+pub fn seen() -> Ids {
+    lock(&SEEN).clone()
+}
+
+/// Whether the CPU knows that a pass is over.
+pub fn has_seen(id: u64) -> bool {
+    lock(&SEEN).contains(id)
+}
+
+/// The CPU was shown that these are over: by a wait, a status, a handler, a shared event.
+pub fn see(ids: &Ids) {
+    lock(&SEEN).join(ids);
+}
+
+/// All that was submitted so far is over, and the CPU knows.
+pub(crate) fn see_all() {
+    let all = 0..NEXT.load(Ordering::Relaxed);
+    if !all.is_empty() {
+        lock(&SEEN).add(all);
     }
 }
 
@@ -276,7 +333,8 @@ mod tests {
 
     #[test]
     fn barriers_order_what_they_reach() {
-        let steps = Steps::Concurrent(vec![(1, Reach::Only(vec![100..200])), (3, Reach::All)]);
+        let only = Reach::Only(std::iter::once(100..200).collect());
+        let steps = Steps::Concurrent(vec![(1, only), (3, Reach::All)]);
         assert!(steps.ordered(0, 1, 150) && !steps.ordered(0, 1, 200));
         assert!(!steps.ordered(1, 2, 150));
         assert!(steps.ordered(1, 3, 200) && steps.ordered(3, 0, 7));
@@ -291,14 +349,17 @@ mod tests {
             let node = Arc::<Node>::default();
             node.id();
             let mut after = Group::default();
-            users.submit(&node, writes, &mut after);
+            users.submit(1, &node, writes, &mut after);
             node.start(after.past());
             (node, after)
         };
         let (write, _) = submit(true);
         let readers: Vec<_> = (0..40).map(|_| submit(false).0).collect();
         assert!(readers.iter().all(|read| read.is_after(write.id(), 0)));
-        assert!(!readers[1].is_after(readers[0].id(), 0), "reads may overlap");
+        assert!(
+            !readers[1].is_after(readers[0].id(), 0),
+            "reads may overlap"
+        );
         readers[..30].iter().for_each(|read| read.end());
         let (last, after) = submit(true);
         assert!(readers.iter().all(|read| last.is_after(read.id(), 0)));
@@ -306,6 +367,24 @@ mod tests {
         assert!(!after.is_done());
         readers.iter().chain([&write]).for_each(|node| node.end());
         assert!(after.is_done());
+    }
+
+    #[test]
+    fn between_queues_whoever_starts_is_first() {
+        let mut users = Users::default();
+        let [one, other] = [(); 2].map(|()| Arc::<Node>::default());
+        for (queue, node) in [(1, &one), (2, &other)] {
+            let mut after = Group::default();
+            node.id();
+            users.submit(queue, node, true, &mut after);
+            assert!(after.is_done(), "neither waits for the other");
+        }
+        for node in [&other, &one] {
+            let before = users.start(node, true);
+            node.start(before);
+            node.end();
+        }
+        assert!(one.is_after(other.id(), 0) && !other.is_after(one.id(), 0));
     }
 
     #[test]

@@ -10,8 +10,10 @@ use super::queue::{SimQueue, Slot};
 use super::{Kept, given};
 use crate::account::Work;
 use crate::fault::{fault, warn};
-use crate::gpu::{Progress, look_for, panic_text};
+use crate::gpu::{Gpu, look_for, panic_text};
 use crate::lock;
+use crate::model::event::EventCore;
+use crate::order::{self, Group, Ids, Node};
 use crate::pass::{Item, Kind, Op, Pass};
 use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
@@ -51,8 +53,8 @@ pub struct Failure {
 
 impl Failure {
     /// The watchdog ended a wait.
-    pub(crate) fn timeout() -> Self {
-        let message = "Caused GPU Timeout Error: a wait for an event did not end".to_owned();
+    pub(crate) fn timeout(why: &str) -> Self {
+        let message = format!("Caused GPU Timeout Error: a wait for an event did not end: {why}");
         Self {
             code: 2,
             message,
@@ -93,7 +95,15 @@ pub struct CommandBufferCore {
 #[derive(Default)]
 struct State {
     progress: Stage,
-    items: VecDeque<Item>,
+    /// What is left to do, with its number among all that was encoded.
+    items: VecDeque<(usize, Item)>,
+    encoded: usize,
+    /// What the events say is over that were waited for, with the waits' numbers.
+    waited: Vec<(usize, Ids)>,
+    /// The passes that were started, with their numbers.
+    started_passes: Vec<(usize, Arc<Node>)>,
+    /// All that is over when this has completed.
+    over: Ids,
     open: Option<Kind>,
     scheduled: Vec<Handler>,
     completed: Vec<Handler>,
@@ -119,7 +129,47 @@ enum Stage {
     Finished,
 }
 
+/// What a command buffer could do next.
+pub(crate) struct Ready {
+    /// Its number, for [`CommandBufferCore::take`].
+    pub at: usize,
+    /// Passes in order of submission, and signals last.
+    pub order: u64,
+}
+
+/// What a look at a command buffer showed.
+pub(crate) struct Looked {
+    /// All is done.
+    pub empty: bool,
+    /// What may be done now.
+    pub ready: Vec<Ready>,
+}
+
+/// No more of a buffer's passes are looked at to find the next one.
+const WINDOW: usize = 256;
+
 impl State {
+    fn push(&mut self, item: Item) {
+        self.items.push_back((self.encoded, item));
+        self.encoded += 1;
+    }
+
+    /// What is before a pass or a signal by the events and, for a signal, by the passes that came earlier here.
+    fn before(&self, at: usize, passes: bool) -> Ids {
+        let mut before = Ids::default();
+        for (wait, ids) in &self.waited {
+            if *wait < at {
+                before.join(ids);
+            }
+        }
+        for (pass, node) in self.started_passes.iter().filter(|_| passes) {
+            if *pass < at {
+                before.join(&node.past());
+            }
+        }
+        before
+    }
+
     fn status(&self) -> Status {
         match self.progress {
             Stage::NotEnqueued => Status::NotEnqueued,
@@ -167,7 +217,7 @@ impl CommandBufferCore {
         .add();
         let mut state = lock(&self.state);
         state.open = None;
-        state.items.push_back(Item::Pass(pass));
+        state.push(Item::Pass(Box::new(pass)));
     }
 
     /// An encoder went without having been ended.
@@ -178,9 +228,9 @@ impl CommandBufferCore {
     pub(crate) fn fail(&self, failure: Failure) {
         let mut state = lock(&self.state);
         // What comes after a failure is not run, and whoever waits for its fences goes on.
-        for item in state.items.drain(..) {
+        for (_, item) in state.items.drain(..) {
             if let Item::Pass(pass) = item {
-                pass.done.set();
+                pass.node.end();
             }
         }
         state.failure.get_or_insert(failure);
@@ -195,23 +245,118 @@ impl CommandBufferCore {
         lock(&self.state).progress >= Stage::Committed
     }
 
-    /// What can run next.
-    pub(crate) fn next_item(&self) -> Progress {
-        let mut state = lock(&self.state);
-        let ready = match state.items.front() {
-            None => return Progress::Empty,
-            Some(Item::Pass(pass)) => pass.after.iter().all(|update| update.is_set()),
-            Some(Item::Wait(event, value)) => event.value() >= *value,
-            Some(Item::Signal(..)) => true,
-        };
-        if !ready {
-            return Progress::Blocked;
+    /// It is this buffer's turn to be submitted: what its passes come after is settled.
+    pub(crate) fn submit(&self, queue: usize, passes: &mut Group) {
+        for (_, item) in &mut lock(&self.state).items {
+            if let Item::Pass(pass) = item {
+                pass.submit(queue, passes);
+            }
         }
-        let item = state.items.pop_front().expect("looked at above");
+    }
+
+    /// What can run next: the first item only, if they run in order. Waits that are over are taken off.
+    pub(crate) fn ready(&self, in_order: bool) -> Looked {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let mut looked = Looked {
+            empty: false,
+            ready: Vec::new(),
+        };
+        let window = if in_order { 1 } else { WINDOW };
+        let (mut at, mut passes) = (0, false);
+        while at < state.items.len().min(window) {
+            let (number, item) = &state.items[at];
+            match item {
+                Item::Wait(event, value) => match event.reached(*value) {
+                    Some(over) => {
+                        state.waited.push((*number, over));
+                        state.items.remove(at);
+                        continue;
+                    }
+                    None => break,
+                },
+                Item::Pass(pass) => {
+                    passes = true;
+                    if pass.is_ready() {
+                        looked.ready.push(Ready {
+                            at: *number,
+                            order: pass.node.id(),
+                        });
+                    }
+                }
+                Item::Signal(..) if !passes => looked.ready.push(Ready {
+                    at: *number,
+                    order: u64::MAX,
+                }),
+                Item::Signal(..) => {}
+            }
+            at += 1;
+        }
+        looked.empty = state.items.is_empty();
+        looked
+    }
+
+    /// Takes what was said to be ready, and what is known to be before it.
+    pub(crate) fn take(&self, number: usize) -> (Item, Ids) {
+        let mut state = lock(&self.state);
+        let is_it = |(other, _): &(usize, Item)| *other == number;
+        let at = state.items.iter().position(is_it);
+        let (_, item) = at
+            .and_then(|at| state.items.remove(at))
+            .expect("only the GPU's thread takes items");
+        let before = state.before(number, matches!(item, Item::Signal(..)));
+        if let Item::Pass(pass) = &item {
+            state.started_passes.push((number, pass.node.clone()));
+        }
         if state.started == 0.0 {
             state.started = now();
         }
-        Progress::Ready(Box::new(item))
+        (item, before)
+    }
+
+    /// All that has ended with this buffer, and before it by a rule.
+    pub(crate) fn past(&self) -> Ids {
+        lock(&self.state).before(usize::MAX, true)
+    }
+
+    /// It is about to complete: this is what is over then.
+    pub(crate) fn set_over(&self, over: Ids) {
+        lock(&self.state).over = over;
+    }
+
+    /// The program was shown that this has completed.
+    fn see(&self) {
+        order::see(&lock(&self.state).over);
+    }
+
+    /// The event that it waits for first.
+    pub(crate) fn awaited(&self) -> Option<(Arc<EventCore>, u64)> {
+        lock(&self.state)
+            .items
+            .iter()
+            .find_map(|(_, item)| match item {
+                Item::Wait(event, value) => Some((event.clone(), *value)),
+                _ => None,
+            })
+    }
+
+    /// The events that it has still to signal, and its name.
+    pub(crate) fn signals(&self) -> Vec<(Arc<EventCore>, u64, String)> {
+        let title = self.title();
+        let state = lock(&self.state);
+        let signal = |(_, item): &(usize, Item)| match item {
+            Item::Signal(event, value) => Some((event.clone(), *value, title.clone())),
+            _ => None,
+        };
+        state.items.iter().filter_map(signal).collect()
+    }
+
+    /// The buffer's name in a message.
+    pub(crate) fn title(&self) -> String {
+        match &lock(&self.state).label {
+            Some(label) => format!("command buffer “{label}”"),
+            None => format!("command buffer {self:p}"),
+        }
     }
 
     /// Reports that the buffer is on its way to the GPU, once.
@@ -240,6 +385,9 @@ impl CommandBufferCore {
             let kept = std::mem::take(&mut state.kept);
             (handlers, state.object.take(), kept, state.slot.take())
         };
+        if !handlers.is_empty() {
+            self.see();
+        }
         call(handlers, object.as_ref());
         // Before anyone who waits goes on, so that a census after a wait is exact.
         drop((kept, object, slot));
@@ -247,7 +395,7 @@ impl CommandBufferCore {
         self.changed.notify_all();
     }
 
-    fn wait_for(&self, stage: Stage, call: &str, title: impl Fn() -> String) {
+    fn wait_for(&self, gpu: &Gpu, stage: Stage, call: &str, title: impl Fn() -> String) {
         Work {
             cpu_waits: 1,
             ..Work::default()
@@ -262,6 +410,7 @@ impl CommandBufferCore {
             );
         }
         drop(state);
+        let _waiting = gpu.hurry();
         look_for(|| lock(&self.state).progress >= stage);
         let waited = self
             .changed
@@ -272,6 +421,9 @@ impl CommandBufferCore {
             .as_mut()
             .and_then(|failure| failure.panic.take());
         drop(state);
+        if stage >= Stage::Completed {
+            self.see();
+        }
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -345,7 +497,13 @@ define_class!(
 
         #[unsafe(method(status))]
         fn status(&self) -> Status {
-            lock(&self.core().state).status()
+            let status = lock(&self.core().state).status();
+            match status {
+                Status::Completed | Status::Error => self.core().see(),
+                Status::Committed | Status::Scheduled => self.on().gpu().look(),
+                _ => {}
+            }
+            status
         }
 
         #[unsafe(method_id(error))]
@@ -388,12 +546,12 @@ define_class!(
 
         #[unsafe(method(waitUntilScheduled))]
         fn wait_until_scheduled(&self) {
-            self.core().wait_for(Stage::Scheduled, "waitUntilScheduled", || self.title());
+            self.core().wait_for(self.on().gpu(), Stage::Scheduled, "waitUntilScheduled", || self.title());
         }
 
         #[unsafe(method(waitUntilCompleted))]
         fn wait_until_completed(&self) {
-            self.core().wait_for(Stage::Finished, "waitUntilCompleted", || self.title());
+            self.core().wait_for(self.on().gpu(), Stage::Finished, "waitUntilCompleted", || self.title());
         }
 
         #[unsafe(method(addScheduledHandler:))]
@@ -511,10 +669,7 @@ impl SimCommandBuffer {
 
     /// The buffer's name in a message.
     pub(crate) fn title(&self) -> String {
-        match &lock(&self.core().state).label {
-            Some(label) => format!("command buffer “{label}”"),
-            None => format!("command buffer {self:p}"),
-        }
+        self.core().title()
     }
 
     /// A fault unless the resource belongs to this buffer's device.
@@ -590,9 +745,7 @@ impl SimCommandBuffer {
         };
         self.check_device(call, device);
         self.core().keep(event);
-        lock(&self.core().state)
-            .items
-            .push_back(item(core.clone(), value));
+        lock(&self.core().state).push(item(core.clone(), value));
     }
 
     /// # Safety
@@ -654,14 +807,9 @@ impl SimCommandBuffer {
         self.reserve();
         {
             let mut state = lock(&self.core().state);
-            for item in &mut state.items {
-                if let Item::Pass(pass) = item {
-                    pass.submit();
-                }
-            }
             state.object = Some(Kept::new(self));
             state.progress = Stage::Committed;
         }
-        self.on().gpu().wake();
+        self.on().gpu().submit(self.ivars().queue.get().id());
     }
 }

@@ -13,6 +13,7 @@ mod deadlocks;
 mod gpu;
 mod litmus;
 mod routes;
+mod stream;
 
 use metal_sim::Check;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -79,7 +80,10 @@ fn main() -> ExitCode {
     litmus.good += deadlocks.good;
     litmus.all += deadlocks.all;
     let stream = candle::Stream::new();
-    let [routes, mutants] = routes::run(&asked, &stream);
+    let [mut routes, mutants] = routes::run(&asked, &stream);
+    let own = stream::run(&asked, &stream);
+    routes.good += own.good;
+    routes.all += own.all;
     let all = [litmus, routes, mutants];
     let passed: usize = all.iter().map(|score| score.good).sum();
     let failed = all.iter().map(|score| score.all).sum::<usize>() - passed;

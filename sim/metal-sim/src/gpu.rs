@@ -5,7 +5,8 @@
 
 use crate::check::{Finding, is_on, report};
 use crate::lock;
-use crate::model::command_buffer::{CommandBufferCore, Failure, Ready};
+use crate::model::command_buffer::{CommandBufferCore, Failure};
+use crate::model::items::Ready;
 use crate::order::{Group, Ids};
 use crate::pass::Item;
 use crate::rules::rules;
@@ -323,17 +324,22 @@ fn stuck(lanes: &[Lane]) -> String {
             .iter()
             .flat_map(|lane| lane.buffers.range(..lane.submitted))
     };
-    let signals: Vec<_> = buffers().flat_map(|buffer| buffer.signals()).collect();
+    let signals = |buffer: &Arc<CommandBufferCore>| {
+        let by = buffer.clone();
+        let with = move |(event, value)| (event, value, by.clone());
+        buffer.signals().into_iter().map(with)
+    };
+    let signals: Vec<_> = buffers().flat_map(signals).collect();
     let waits = buffers().filter_map(|buffer| {
         let (event, value) = buffer.awaited()?;
         let signal = signals
             .iter()
             .find(|(other, given, _)| Arc::ptr_eq(other, &event) && *given >= value);
         let by = match signal {
-            Some((_, given, by)) if *by == buffer.title() => {
+            Some((_, given, by)) if Arc::ptr_eq(by, buffer) => {
                 format!("it would itself signal {given}, but only afterwards")
             }
-            Some((_, given, by)) => format!("{by} would signal {given}, but waits, too"),
+            Some((_, given, by)) => format!("{} would signal {given}, but waits, too", by.title()),
             None => "nothing that was committed signals it".to_owned(),
         };
         Some(format!(

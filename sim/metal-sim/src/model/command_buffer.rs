@@ -6,6 +6,7 @@ use super::compute::SimComputeEncoder;
 use super::descriptors::{SimBlitPassDescriptor, SimComputePassDescriptor};
 use super::device::SimDevice;
 use super::event::{SimEvent, SimSharedEvent};
+use super::items::{Items, Looked};
 use super::queue::{SimQueue, Slot};
 use super::{Kept, given};
 use crate::account::Work;
@@ -13,7 +14,7 @@ use crate::fault::{fault, warn};
 use crate::gpu::{Gpu, look_for, panic_text};
 use crate::lock;
 use crate::model::event::EventCore;
-use crate::order::{self, Group, Ids, Node};
+use crate::order::{self, Group, Ids};
 use crate::pass::{Item, Kind, Op, Pass};
 use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
@@ -26,7 +27,6 @@ use objc2_metal::{
     MTLCommandBuffer, MTLCommandBufferErrorOption, MTLCommandBufferStatus, MTLDispatchType,
 };
 use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -95,13 +95,7 @@ pub struct CommandBufferCore {
 #[derive(Default)]
 struct State {
     progress: Stage,
-    /// What is left to do, with its number among all that was encoded.
-    items: VecDeque<(usize, Item)>,
-    encoded: usize,
-    /// What the events say is over that were waited for, with the waits' numbers.
-    waited: Vec<(usize, Ids)>,
-    /// The passes that were started, with their numbers.
-    started_passes: Vec<(usize, Arc<Node>)>,
+    items: Items,
     /// All that is over when this has completed.
     over: Ids,
     open: Option<Kind>,
@@ -129,47 +123,7 @@ enum Stage {
     Finished,
 }
 
-/// What a command buffer could do next.
-pub(crate) struct Ready {
-    /// Its number, for [`CommandBufferCore::take`].
-    pub at: usize,
-    /// Passes in order of submission, and signals last.
-    pub order: u64,
-}
-
-/// What a look at a command buffer showed.
-pub(crate) struct Looked {
-    /// All is done.
-    pub empty: bool,
-    /// What may be done now.
-    pub ready: Vec<Ready>,
-}
-
-/// No more of a buffer's passes are looked at to find the next one.
-const WINDOW: usize = 256;
-
 impl State {
-    fn push(&mut self, item: Item) {
-        self.items.push_back((self.encoded, item));
-        self.encoded += 1;
-    }
-
-    /// What is before a pass or a signal by the events and, for a signal, by the passes that came earlier here.
-    fn before(&self, at: usize, passes: bool) -> Ids {
-        let mut before = Ids::default();
-        for (wait, ids) in &self.waited {
-            if *wait < at {
-                before.join(ids);
-            }
-        }
-        for (pass, node) in self.started_passes.iter().filter(|_| passes) {
-            if *pass < at {
-                before.join(&node.past());
-            }
-        }
-        before
-    }
-
     fn status(&self) -> Status {
         match self.progress {
             Stage::NotEnqueued => Status::NotEnqueued,
@@ -217,7 +171,7 @@ impl CommandBufferCore {
         .add();
         let mut state = lock(&self.state);
         state.open = None;
-        state.push(Item::Pass(Box::new(pass)));
+        state.items.push(Item::Pass(Box::new(pass)));
     }
 
     /// An encoder went without having been ended.
@@ -228,11 +182,7 @@ impl CommandBufferCore {
     pub(crate) fn fail(&self, failure: Failure) {
         let mut state = lock(&self.state);
         // What comes after a failure is not run, and whoever waits for its fences goes on.
-        for (_, item) in state.items.drain(..) {
-            if let Item::Pass(pass) = item {
-                pass.node.end();
-            }
-        }
+        state.items.give_up();
         state.failure.get_or_insert(failure);
     }
 
@@ -247,76 +197,27 @@ impl CommandBufferCore {
 
     /// It is this buffer's turn to be submitted: what its passes come after is settled.
     pub(crate) fn submit(&self, queue: usize, passes: &mut Group) {
-        for (_, item) in &mut lock(&self.state).items {
-            if let Item::Pass(pass) = item {
-                pass.submit(queue, passes);
-            }
-        }
+        lock(&self.state).items.submit(queue, passes);
     }
 
     /// What can run next: the first item only, if they run in order. Waits that are over are taken off.
     pub(crate) fn ready(&self, in_order: bool) -> Looked {
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        let mut looked = Looked {
-            empty: false,
-            ready: Vec::new(),
-        };
-        let window = if in_order { 1 } else { WINDOW };
-        let (mut at, mut passes) = (0, false);
-        while at < state.items.len().min(window) {
-            let (number, item) = &state.items[at];
-            match item {
-                Item::Wait(event, value) => match event.reached(*value) {
-                    Some(over) => {
-                        state.waited.push((*number, over));
-                        state.items.remove(at);
-                        continue;
-                    }
-                    None => break,
-                },
-                Item::Pass(pass) => {
-                    passes = true;
-                    if pass.is_ready() {
-                        looked.ready.push(Ready {
-                            at: *number,
-                            order: pass.node.id(),
-                        });
-                    }
-                }
-                Item::Signal(..) if !passes => looked.ready.push(Ready {
-                    at: *number,
-                    order: u64::MAX,
-                }),
-                Item::Signal(..) => {}
-            }
-            at += 1;
-        }
-        looked.empty = state.items.is_empty();
-        looked
+        lock(&self.state).items.ready(in_order)
     }
 
     /// Takes what was said to be ready, and what is known to be before it.
     pub(crate) fn take(&self, number: usize) -> (Item, Ids) {
         let mut state = lock(&self.state);
-        let is_it = |(other, _): &(usize, Item)| *other == number;
-        let at = state.items.iter().position(is_it);
-        let (_, item) = at
-            .and_then(|at| state.items.remove(at))
-            .expect("only the GPU's thread takes items");
-        let before = state.before(number, matches!(item, Item::Signal(..)));
-        if let Item::Pass(pass) = &item {
-            state.started_passes.push((number, pass.node.clone()));
-        }
+        let taken = state.items.take(number);
         if state.started == 0.0 {
             state.started = now();
         }
-        (item, before)
+        taken
     }
 
     /// All that has ended with this buffer, and before it by a rule.
     pub(crate) fn past(&self) -> Ids {
-        lock(&self.state).before(usize::MAX, true)
+        lock(&self.state).items.past()
     }
 
     /// It is about to complete: this is what is over then.
@@ -331,24 +232,12 @@ impl CommandBufferCore {
 
     /// The event that it waits for first.
     pub(crate) fn awaited(&self) -> Option<(Arc<EventCore>, u64)> {
-        lock(&self.state)
-            .items
-            .iter()
-            .find_map(|(_, item)| match item {
-                Item::Wait(event, value) => Some((event.clone(), *value)),
-                _ => None,
-            })
+        lock(&self.state).items.awaited()
     }
 
-    /// The events that it has still to signal, and its name.
-    pub(crate) fn signals(&self) -> Vec<(Arc<EventCore>, u64, String)> {
-        let title = self.title();
-        let state = lock(&self.state);
-        let signal = |(_, item): &(usize, Item)| match item {
-            Item::Signal(event, value) => Some((event.clone(), *value, title.clone())),
-            _ => None,
-        };
-        state.items.iter().filter_map(signal).collect()
+    /// The events that it has still to signal.
+    pub(crate) fn signals(&self) -> Vec<(Arc<EventCore>, u64)> {
+        lock(&self.state).items.signals()
     }
 
     /// The buffer's name in a message.
@@ -745,7 +634,9 @@ impl SimCommandBuffer {
         };
         self.check_device(call, device);
         self.core().keep(event);
-        lock(&self.core().state).push(item(core.clone(), value));
+        lock(&self.core().state)
+            .items
+            .push(item(core.clone(), value));
     }
 
     /// # Safety

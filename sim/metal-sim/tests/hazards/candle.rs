@@ -11,7 +11,7 @@ use objc2::{AnyThread, Message, sel};
 use objc2_foundation::NSRange;
 use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
-    MTLComputeCommandEncoder, MTLSize,
+    MTLComputeCommandEncoder, MTLSharedEvent, MTLSize,
 };
 use objc2_metal_performance_shaders::{
     MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
@@ -123,6 +123,16 @@ impl Stream {
         }
     }
 
+    /// Holds back the completion of what Candle commits from now on: buffers of a queue complete in order. Otherwise a
+    /// handler of Candle's may show, by chance, that its work is over, which orders all that comes after.
+    pub fn gate(&self) -> Gate {
+        let event = self.gpu.shared_event();
+        let commands = self.queue.commandBuffer().unwrap();
+        commands.encodeWaitForEvent_value(ProtocolObject::from_ref(&*event), 1);
+        commands.commit();
+        Gate(event)
+    }
+
     /// Does something with Candle's encoder, and has it keep that encoder.
     fn on_encoder(&self, work: impl FnOnce(&candle_metal_kernels::metal::ComputeCommandEncoder)) {
         let guard = self.metal().command_encoder().unwrap();
@@ -205,6 +215,15 @@ impl Stream {
             encoder.set_output_buffer(0, Some(&output), 0);
         });
         self.tensor(output)
+    }
+}
+
+/// Open when this is dropped.
+pub struct Gate(Retained<ProtocolObject<dyn MTLSharedEvent>>);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.setSignaledValue(1);
     }
 }
 

@@ -83,9 +83,9 @@ pub fn run(asked: &Asked, stream: &Stream) -> [Score; 2] {
                 } else {
                     "hazard"
                 };
-                let check = asked.check().seeds(0..8).watchdog_ms(100);
+                let check = asked.check().seeds(0..8).watchdog_ms(300);
                 let run = || autoreleasepool(|_| drop(queue(stream, form, part)));
-                check.expect(text).run(run);
+                check.expect_in_each(text).run(run);
             });
         }
     }
@@ -93,7 +93,7 @@ pub fn run(asked: &Asked, stream: &Stream) -> [Score; 2] {
         mutants.case(asked, &format!("forbidden/{name}"), || {
             let check = asked.check().seeds(0..8);
             check
-                .expect(text)
+                .expect_in_each(text)
                 .run(|| autoreleasepool(|_| forbidden(stream)));
         });
     }
@@ -148,13 +148,16 @@ fn blocking(stream: &Stream) -> Vec<f32> {
 }
 
 fn queue(stream: &Stream, form: Form, without: &str) -> Vec<f32> {
+    let gate = (!without.is_empty()).then(|| stream.gate());
     let matrix = stream.matrix();
     let square = stream.square(&matrix, form, without);
+    drop(gate);
     flat(&(square + 1.0).unwrap())
 }
 
 /// Fences on a queue of our own.
 fn own_queue(stream: &Stream) {
+    let gate = stream.gate();
     let matrix = stream.matrix();
     let output = stream.output();
     let fence = Fence::new(stream.metal().device());
@@ -179,6 +182,7 @@ fn own_queue(stream: &Stream) {
         );
     });
     commands.commit();
+    drop(gate);
     commands.waitUntilCompleted();
 }
 
@@ -205,6 +209,7 @@ fn encoder_open(stream: &Stream) {
 
 /// Empty encoders that wait and update, around an encode of MPS.
 fn fences_alone(stream: &Stream) {
+    let gate = stream.gate();
     let matrix = stream.matrix();
     let (output, held) = (stream.output(), storage(&matrix));
     let fence = Fence::new(stream.metal().device());
@@ -226,6 +231,7 @@ fn fences_alone(stream: &Stream) {
         (*output).as_ref(),
     );
     commands.commit();
+    drop(gate);
     commands.waitUntilCompleted();
 }
 
@@ -273,6 +279,7 @@ fn operand_dropped(stream: &Stream) {
 fn output_too_late(stream: &Stream) {
     let matrix = stream.matrix();
     stream.metal().flush_and_wait_current().unwrap();
+    let gate = stream.gate();
     // Another thread's op, whose result is dropped at once.
     drop((stream.matrix() * 3.0).unwrap());
     stream.flush();
@@ -282,6 +289,7 @@ fn output_too_late(stream: &Stream) {
     let into: &MetalBuffer = (*output).as_ref();
     product(&stream.gpu, &commands, held.buffer().as_ref(), into);
     commands.commit();
+    drop(gate);
     commands.waitUntilCompleted();
     assert_eq!(into.length(), SIDE * SIDE * 4);
 }

@@ -178,6 +178,15 @@ pub fn finish(commands: &Commands) {
     commands.waitUntilCompleted();
 }
 
+/// Two buffers of the queue, of which the first is committed before the second is encoded.
+pub fn two(gpu: &Gpu, first: impl FnOnce(&Commands), second: impl FnOnce(&Commands)) {
+    let both = [gpu.commands(), gpu.commands()];
+    first(&both[0]);
+    both[0].commit();
+    second(&both[1]);
+    finish(&both[1]);
+}
+
 /// What is in a shared buffer.
 pub fn floats(buffer: &Buffer) -> Vec<f32> {
     let start = buffer.contents().as_ptr().cast::<f32>();

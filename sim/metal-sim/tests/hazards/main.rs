@@ -8,8 +8,10 @@
 // These tests use the raw bindings, as a Metal program would.
 #![allow(unsafe_code)]
 
+mod buffers;
 mod candle;
 mod deadlocks;
+mod encoders;
 mod gpu;
 mod litmus;
 mod routes;

@@ -2,8 +2,9 @@
 
 use crate::gpu::{Commands, Gpu, floats, two};
 use crate::{Asked, Score, buffers, encoders};
-use metal_sim::Order;
+use metal_sim::{Order, rules};
 use objc2::rc::autoreleasepool;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// With `true` the ordering is there.
 type Program = fn(&Gpu, bool);
@@ -178,7 +179,15 @@ pub fn run(asked: &Asked, gpu: &Gpu) -> Score {
         });
     }
     score.case(asked, "values", || values(gpu));
+    score.case(asked, "fence/across-queues-by-the-switch", || {
+        rules::choose(|rules| rules.fences_across_queues = true);
+        let run = || autoreleasepool(|_| encoders::fence_across_queues(gpu, false));
+        let outcome = catch_unwind(AssertUnwindSafe(|| asked.check().run(run)));
+        rules::choose(|rules| rules.fences_across_queues = false);
+        outcome.unwrap_or_else(|panic| resume_unwind(panic));
+    });
     score.case(asked, "report", || report(gpu));
+    score.case(asked, "verdict", || verdict(gpu));
     score
 }
 
@@ -216,4 +225,25 @@ fn report(gpu: &Gpu) {
     }
     assert!(lines[3].contains("no fence, event or barrier orders encoder “"));
     assert!(lines[4].ends_with("METAL_SIM_HAZARDS=on METAL_SIM_ORDER=7"));
+}
+
+/// A check fails with the finding, or with what it was to find.
+fn verdict(gpu: &Gpu) {
+    let of = |check: metal_sim::Check, sound| {
+        let run = || {
+            check
+                .orders([Order::Apple])
+                .run(|| encoders::fence(gpu, sound))
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(run));
+        outcome.map_err(|panic| *panic.downcast::<String>().expect("a text"))
+    };
+    let check = metal_sim::Check::new;
+    assert!(of(check(), true).is_ok_and(|report| report.runs == 1 && report.found.is_empty()));
+    assert!(of(check(), false).is_err_and(|why| why.starts_with("hazard: ")));
+    assert!(of(check().expect("hazard"), false).is_ok_and(|report| report.found.len() == 1));
+    assert!(of(check().expect("hazard"), true).is_err_and(|why| why.contains("nothing was")));
+    assert!(
+        of(check().expect("deadlock"), false).is_err_and(|why| why.contains("but this:\nhazard"))
+    );
 }

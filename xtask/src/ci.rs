@@ -21,7 +21,7 @@ struct Part {
 }
 
 /// The parts in order: what fails fast comes first.
-const PARTS: [Part; 17] = [
+const PARTS: [Part; 18] = [
     part("format", |layout| format(layout).map(no_tests), &[]),
     part(
         "bindings",
@@ -57,6 +57,11 @@ const PARTS: [Part; 17] = [
         &["target/debug", "target/drop-in"],
     ),
     part("test races", |layout| Ok(Set::Races.run(layout, &[])), &[]),
+    part(
+        "test hazards",
+        |layout| Ok(Set::Hazards.run(layout, &[])),
+        &[],
+    ),
     part(
         "test sim",
         |layout| Ok(Set::Sim.run(layout, &[])),

@@ -68,6 +68,23 @@ fn watched(layout: &Layout) -> Result<[(&'static str, OsString); 2], Error> {
     ])
 }
 
+/// The litmus tests of the simulator's scheduler, and the routes onto Candle's stream in all orders.
+pub fn hazards(layout: &Layout, filters: &[String]) -> Result<Counts, Error> {
+    if !cfg!(target_os = "linux") {
+        return Err(Error::NotLinux);
+    }
+    heading("hazards: missing orderings are caught, right programs are silent");
+    bindings::prepare(layout)?;
+    let clang = Clang::find(layout)?;
+    tests(
+        &layout.sim(),
+        &["-p", "metal-sim", "--test", "hazards"],
+        filters,
+    )
+    .envs(clang.variables())
+    .count()
+}
+
 /// The simulator as a shared library, with what it takes to build and run programs against it.
 pub struct Shared {
     /// Its own target folder: everything in it is built with other flags than usual.

@@ -25,6 +25,9 @@ pub enum Choice {
     /// Kernels with a race each and their correct twins, Candle's kernels without one of their barriers, and our own:
     /// silent as they are, caught without each of their barriers; `-- --full` for more schedules and all of Candle's
     Races,
+    /// Programs that lack an ordering on the GPU and their correct twins, and the routes onto Candle's stream;
+    /// `-- --full` for 1000 seeds
+    Hazards,
     /// The CPU ops as programs for 64-bit Arm, emulated; fewer random cases
     Arm,
     /// The CPU ops under AddressSanitizer; fewer random cases
@@ -47,6 +50,7 @@ pub enum Set {
     Objc,
     Candle,
     Races,
+    Hazards,
     Arm,
     Asan,
     DropIn,
@@ -63,6 +67,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
         Some(Choice::Objc) => &[Set::Objc],
         Some(Choice::Candle) => &[Set::Candle],
         Some(Choice::Races) => &[Set::Races],
+        Some(Choice::Hazards) => &[Set::Hazards],
         Some(Choice::Arm) => &[Set::Arm],
         Some(Choice::Asan) => &[Set::Asan],
         Some(Choice::DropIn) => &[Set::DropIn],
@@ -74,6 +79,7 @@ pub fn run(layout: &Layout, choice: Option<Choice>, filters: &[String]) -> bool 
             Set::Objc,
             Set::Candle,
             Set::Races,
+            Set::Hazards,
             Set::Arm,
             Set::Asan,
             Set::DropIn,
@@ -108,6 +114,7 @@ impl Set {
                 candle::SUITE.run(layout, filters).and_then(some),
             ),
             Self::Races => ("races", sim::races(layout, filters).and_then(some)),
+            Self::Hazards => ("hazards", sim::hazards(layout, filters).and_then(some)),
             Self::Arm => ("arm", arm::run(layout, filters).and_then(some)),
             Self::Asan => ("asan", asan::run(layout, filters).and_then(some)),
             Self::DropIn => {
@@ -126,8 +133,8 @@ impl Set {
             }
             Self::Objc | Self::Candle => println!("{name}: {}", counts.with_skipped()),
             // The tests have summed up themselves, unless they did not get that far.
-            Self::Races if counts.passed > 0 => {}
-            Self::Races => println!("{name}: failed"),
+            Self::Races | Self::Hazards if counts.passed > 0 => {}
+            Self::Races | Self::Hazards => println!("{name}: failed"),
             Self::DropIn => println!("{}", line.unwrap_or_else(|| format!("{name}: failed"))),
             Self::Macos if counts.failed == 0 => println!("{name}: no errors"),
             Self::Macos => println!("{name}: failed"),

@@ -1,6 +1,7 @@
 //! What a pipeline is asked to run: a grid, buffers, threadgroup memory, and in which order.
 
 use std::env;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::finding::Finding;
@@ -86,6 +87,15 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// If it was asked for.
     pub traffic: Traffic,
+    /// If it was asked for: which bytes those are, by address and in order.
+    pub touched: Touched,
+}
+
+/// The bytes of the buffers that a dispatch read and wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    pub read: Vec<Range<usize>>,
+    pub written: Vec<Range<usize>>,
 }
 
 /// Distinct bytes of the buffers that a dispatch read and wrote: what it must move at least, however often it looks.

@@ -33,7 +33,7 @@ pub mod pipeline;
 mod runtime;
 mod written;
 
-pub use dispatch::{Binding, Dispatch, Grid, Outcome, Schedule, Traffic};
+pub use dispatch::{Binding, Dispatch, Grid, Outcome, Schedule, Touched, Traffic};
 pub use error::Error;
 pub use finding::{Finding, FindingKind};
 pub use library::{Argument, ArgumentKind, Builtin, Checks, Constant, Function, Library, Options};

@@ -110,6 +110,15 @@ fn traffic(kernel: &str, buffers: &[usize]) -> Traffic {
     let outcome = pipeline.dispatch_counted(&dispatch, &|index| index != parameters);
     let outcome = outcome.unwrap();
     assert!(outcome.findings.is_empty(), "{}", outcome.findings[0]);
+    // The ranges say the same: in order, apart from each other, and as many bytes.
+    for (ranges, bytes) in [
+        (&outcome.touched.read, outcome.traffic.bytes_read),
+        (&outcome.touched.written, outcome.traffic.bytes_written),
+    ] {
+        assert!(ranges.windows(2).all(|two| two[0].end < two[1].start));
+        let sum: usize = ranges.iter().map(|range| range.len()).sum();
+        assert_eq!(sum as u64, bytes);
+    }
     outcome.traffic
 }
 

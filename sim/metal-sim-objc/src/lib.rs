@@ -44,7 +44,7 @@ pub mod method;
 mod nsobject;
 pub mod object;
 mod object_functions;
-mod origin;
+pub mod origin;
 mod ownership;
 pub mod pool;
 pub mod property;

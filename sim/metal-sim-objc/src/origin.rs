@@ -72,6 +72,22 @@ impl fmt::Display for Allocated {
     }
 }
 
+/// Where a program made a call, for reports about it: the stack, looked at only when somebody asks.
+#[derive(Debug)]
+pub struct Place(Backtrace);
+
+impl Place {
+    /// The calling stack.
+    pub fn here() -> Self {
+        Self(Backtrace::force_capture())
+    }
+
+    /// File, line and function of the program's own call.
+    pub fn text(&self) -> Option<String> {
+        place(&self.0.to_string())
+    }
+}
+
 /// The first frame of a printed stack that is neither ours nor the bindings'. A frame is
 /// `  7: function`, in most cases followed by `      at file:line:column`.
 fn place(stack: &str) -> Option<String> {

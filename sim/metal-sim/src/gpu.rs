@@ -1,22 +1,29 @@
-//! The GPU: one thread per device that runs committed command buffers. Buffers of a queue
-//! run in the order they were enqueued, each after the one before; what waits for a fence or
-//! an event lets other queues go first. Completion is reported in that order, on this
-//! thread, with no lock held.
+//! The GPU: one thread per device that runs committed command buffers. In order, those of a queue run one after the
+//! other, and what waits for a fence or an event lets other queues go first. In the other modes whatever the rules allow
+//! may be next, and work is held back until somebody waits for it, so that there is something to choose from. Completion
+//! is reported in the order of the queue, on this thread, with no lock held.
 
+use crate::check::{Finding, is_on, report};
 use crate::lock;
 use crate::model::command_buffer::{CommandBufferCore, Failure};
+use crate::model::items::Ready;
+use crate::order::{Group, Ids};
 use crate::pass::Item;
 use crate::rules::rules;
+use crate::schedule::{Chooser, Mode};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a thread looks again before it sleeps. Work comes and goes within microseconds,
 /// and waking a thread costs more than that.
 const PATIENCE: Duration = Duration::from_micros(40);
+
+/// How long work is held back that nobody waits for.
+const HOLD: Duration = Duration::from_millis(5);
 
 /// Looks until `met`, for a short while; the processor goes to others in between.
 pub(crate) fn look_for(met: impl Fn() -> bool) -> bool {
@@ -40,21 +47,45 @@ pub struct Gpu {
     /// Counts the changes, for the thread that looks before it sleeps.
     changes: AtomicU64,
     started: OnceLock<()>,
+    /// How many threads wait for work to end.
+    waiting: AtomicUsize,
+    /// Whether something runs that is in no lane any more.
+    busy: AtomicBool,
 }
 
 /// The command buffers of one queue, oldest first.
+#[derive(Default)]
 struct Lane {
     queue: usize,
     buffers: VecDeque<Arc<CommandBufferCore>>,
+    /// How many of them were submitted: those that are committed, up to the first that is not.
+    submitted: usize,
     /// Since when the first buffer waits for an event.
     blocked_since: Option<Instant>,
+    /// All passes of this queue.
+    passes: Group,
+    /// All that had ended when the last buffer completed: completion is in order.
+    over: Ids,
+    /// When the last buffer was submitted.
+    last: Option<Instant>,
+    /// The queue is gone; so is this, with its last buffer.
+    forgotten: bool,
 }
 
 /// What the thread does next.
 enum Next {
-    Run(Arc<CommandBufferCore>, Box<Item>),
+    Run(Arc<CommandBufferCore>, Item, Ids),
     Complete(Arc<CommandBufferCore>),
-    TimeOut(Arc<CommandBufferCore>),
+    TimeOut(Arc<CommandBufferCore>, String),
+}
+
+/// Somebody waits for work to end, until this is dropped.
+pub(crate) struct Waiting<'a>(&'a Gpu);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Gpu {
@@ -62,6 +93,7 @@ impl Gpu {
     pub(crate) fn enqueue(self: &Arc<Self>, queue: usize, buffer: Arc<CommandBufferCore>) {
         let gpu = Arc::clone(self);
         self.started.get_or_init(|| {
+            lock(&ALL).push(Arc::clone(self));
             std::thread::Builder::new()
                 .name("metal-sim gpu".to_owned())
                 .spawn(move || gpu.work())
@@ -73,10 +105,34 @@ impl Gpu {
             None => lanes.push(Lane {
                 queue,
                 buffers: [buffer].into(),
-                blocked_since: None,
+                ..Lane::default()
             }),
         }
         self.notify(lanes);
+    }
+
+    /// Buffers were committed: those of the queue that are next in its order are submitted, which settles what their
+    /// passes come after.
+    pub(crate) fn submit(&self, queue: usize) {
+        let mut lanes = lock(&self.lanes);
+        if let Some(lane) = lanes.iter_mut().find(|lane| lane.queue == queue) {
+            lane.last = Some(Instant::now());
+            while let Some(buffer) = lane.buffers.get(lane.submitted)
+                && buffer.is_committed()
+            {
+                buffer.submit(queue, &mut lane.passes);
+                lane.submitted += 1;
+            }
+        }
+        self.notify(lanes);
+    }
+
+    /// A queue is gone.
+    pub(crate) fn forget(&self, queue: usize) {
+        let mut lanes = lock(&self.lanes);
+        if let Some(lane) = lanes.iter_mut().find(|lane| lane.queue == queue) {
+            lane.forgotten = true;
+        }
     }
 
     /// Counts a change, which takes the lock, so that the thread cannot miss it between its
@@ -92,50 +148,72 @@ impl Gpu {
         self.notify(lock(&self.lanes));
     }
 
-    fn work(&self) {
+    /// The program looks at what is not there yet: what was committed is held back no longer.
+    pub(crate) fn look(&self) {
+        if rules().order != Mode::InOrder {
+            let mut lanes = lock(&self.lanes);
+            lanes.iter_mut().for_each(|lane| lane.last = None);
+            self.notify(lanes);
+        }
+    }
+
+    /// The caller is about to wait for work to end: nothing is held back meanwhile.
+    pub(crate) fn hurry(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        if rules().order != Mode::InOrder {
+            self.wake();
+        }
+        Waiting(self)
+    }
+
+    /// Waits until everything that was committed has ended.
+    fn settle(&self) {
+        let _waiting = self.hurry();
         loop {
-            match self.next() {
-                Next::Run(buffer, item) => run(&buffer, *item),
+            {
+                let lanes = lock(&self.lanes);
+                let busy = self.busy.load(Ordering::Acquire);
+                if !busy && lanes.iter().all(|lane| lane.submitted == 0) {
+                    return;
+                }
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    }
+
+    fn work(&self) {
+        let mut chooser = Chooser::new(rules());
+        loop {
+            match self.next(&mut chooser) {
+                Next::Run(buffer, item, before) => run(&buffer, item, before, &mut chooser),
                 Next::Complete(buffer) => buffer.complete(),
-                Next::TimeOut(buffer) => {
-                    buffer.fail(Failure::timeout());
+                Next::TimeOut(buffer, why) => {
+                    if is_on() {
+                        report(Finding::new(format!("deadlock: {why}")));
+                    }
+                    buffer.fail(Failure::timeout(&why));
                     buffer.complete();
                 }
             }
         }
     }
 
-    fn next(&self) -> Next {
+    fn next(&self, chooser: &mut Chooser) -> Next {
         let watchdog = Duration::from_millis(rules().watchdog_ms);
         let mut lanes = lock(&self.lanes);
         loop {
-            lanes.retain(|lane| !lane.buffers.is_empty());
-            let mut earliest: Option<Instant> = None;
-            for lane in lanes.iter_mut() {
-                let buffer = &lane.buffers[0];
-                if !buffer.is_committed() {
-                    continue;
-                }
-                match buffer.next_item() {
-                    Progress::Ready(item) => {
-                        lane.blocked_since = None;
-                        return Next::Run(buffer.clone(), item);
+            // Switches may have changed while this thread slept.
+            chooser.follow(rules());
+            self.busy.store(false, Ordering::Release);
+            lanes.retain(|lane| !(lane.forgotten && lane.buffers.is_empty()));
+            let mut earliest = self.held_until(&lanes, chooser);
+            if earliest.is_none() {
+                match choose(&mut lanes, chooser, watchdog) {
+                    Ok(next) => {
+                        self.busy.store(true, Ordering::Release);
+                        return next;
                     }
-                    Progress::Empty => {
-                        lane.blocked_since = None;
-                        let buffer = lane.buffers.pop_front().expect("looked at above");
-                        return Next::Complete(buffer);
-                    }
-                    Progress::Blocked => {
-                        let since = *lane.blocked_since.get_or_insert_with(Instant::now);
-                        let deadline = since + watchdog;
-                        if deadline <= Instant::now() {
-                            lane.blocked_since = None;
-                            let buffer = lane.buffers.pop_front().expect("looked at above");
-                            return Next::TimeOut(buffer);
-                        }
-                        earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
-                    }
+                    Err(deadline) => earliest = deadline,
                 }
             }
             let seen = self.changes.load(Ordering::Acquire);
@@ -158,34 +236,149 @@ impl Gpu {
             };
         }
     }
+
+    /// Until when work is held back, so that more may come to choose from.
+    fn held_until(&self, lanes: &[Lane], chooser: &mut Chooser) -> Option<Instant> {
+        if rules().order == Mode::InOrder || self.waiting.load(Ordering::Acquire) > 0 {
+            return None;
+        }
+        let last = lanes.iter().filter_map(|lane| lane.last).max()?;
+        let until = last + HOLD;
+        (until > Instant::now() && !chooser.starts_early()).then_some(until)
+    }
 }
 
-/// What a command buffer can do now.
-pub(crate) enum Progress {
-    Ready(Box<Item>),
-    Blocked,
-    Empty,
+/// Every GPU that has had work.
+static ALL: Mutex<Vec<Arc<Gpu>>> = Mutex::new(Vec::new());
+
+/// Waits until everything that was committed on any device has ended.
+pub(crate) fn settle_all() {
+    let all = lock(&ALL).clone();
+    all.iter().for_each(|gpu| gpu.settle());
 }
 
-fn run(buffer: &CommandBufferCore, item: Item) {
+/// What is next, or until when there may be something.
+fn choose(
+    lanes: &mut [Lane],
+    chooser: &mut Chooser,
+    watchdog: Duration,
+) -> Result<Next, Option<Instant>> {
+    let in_order = rules().order == Mode::InOrder;
+    let mut earliest: Option<Instant> = None;
+    let mut all: Vec<(Arc<CommandBufferCore>, Ready)> = Vec::new();
+    for at in 0..lanes.len() {
+        let lane = &mut lanes[at];
+        if lane.submitted == 0 {
+            continue;
+        }
+        let first = lane.buffers[0].ready(in_order);
+        if first.empty {
+            lane.blocked_since = None;
+            let buffer = lane.pop();
+            return Ok(Next::Complete(buffer));
+        }
+        if first.ready.is_empty() {
+            let since = *lane.blocked_since.get_or_insert_with(Instant::now);
+            let deadline = since + watchdog;
+            if deadline <= Instant::now() {
+                lane.blocked_since = None;
+                let why = stuck(lanes);
+                let buffer = lanes[at].pop();
+                return Ok(Next::TimeOut(buffer, why));
+            }
+            earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
+        } else {
+            lane.blocked_since = None;
+        }
+        let lane = &lanes[at];
+        if in_order {
+            if let Some(ready) = first.ready.into_iter().next() {
+                let buffer = lane.buffers[0].clone();
+                let (item, before) = buffer.take(ready.at);
+                return Ok(Next::Run(buffer, item, before));
+            }
+            continue;
+        }
+        let list = |buffer: &Arc<CommandBufferCore>, found: Vec<Ready>| {
+            let with = |ready| (buffer.clone(), ready);
+            found.into_iter().map(with).collect::<Vec<_>>()
+        };
+        all.extend(list(&lane.buffers[0], first.ready));
+        for buffer in lane.buffers.range(1..lane.submitted) {
+            all.extend(list(buffer, buffer.ready(false).ready));
+        }
+    }
+    if all.is_empty() {
+        return Err(earliest);
+    }
+    all.sort_by_key(|(_, ready)| ready.order);
+    let (buffer, ready) = all.swap_remove(chooser.pick(all.len()));
+    let (item, before) = buffer.take(ready.at);
+    Ok(Next::Run(buffer, item, before))
+}
+
+/// Who waits for what, when nothing goes on.
+fn stuck(lanes: &[Lane]) -> String {
+    let buffers = || {
+        lanes
+            .iter()
+            .flat_map(|lane| lane.buffers.range(..lane.submitted))
+    };
+    let signals = |buffer: &Arc<CommandBufferCore>| {
+        let by = buffer.clone();
+        let with = move |(event, value)| (event, value, by.clone());
+        buffer.signals().into_iter().map(with)
+    };
+    let signals: Vec<_> = buffers().flat_map(signals).collect();
+    let waits = buffers().filter_map(|buffer| {
+        let (event, value) = buffer.awaited()?;
+        let signal = signals
+            .iter()
+            .find(|(other, given, _)| Arc::ptr_eq(other, &event) && *given >= value);
+        let by = match signal {
+            Some((_, given, by)) if Arc::ptr_eq(by, buffer) => {
+                format!("it would itself signal {given}, but only afterwards")
+            }
+            Some((_, given, by)) => format!("{} would signal {given}, but waits, too", by.title()),
+            None => "nothing that was committed signals it".to_owned(),
+        };
+        Some(format!(
+            "{} waits for {} to reach {value}; it is at {}, and {by}",
+            buffer.title(),
+            event.title(),
+            event.value()
+        ))
+    });
+    waits.collect::<Vec<_>>().join("; ")
+}
+
+impl Lane {
+    /// The first buffer has ended.
+    fn pop(&mut self) -> Arc<CommandBufferCore> {
+        let buffer = self.buffers.pop_front().expect("one was submitted");
+        self.submitted -= 1;
+        self.over.join(&buffer.past());
+        buffer.set_over(self.over.clone());
+        buffer
+    }
+}
+
+fn run(buffer: &CommandBufferCore, item: Item, before: Ids, chooser: &mut Chooser) {
     buffer.schedule();
     match item {
         Item::Pass(pass) => {
-            let done = pass.done.clone();
+            let node = pass.node.clone();
+            pass.start(before);
             if !buffer.retains()
                 && let Some(label) = pass.dangling()
             {
                 buffer.fail(Failure::invalid_resource(label));
-                done.set();
-                return;
-            }
-            let outcome = catch_unwind(AssertUnwindSafe(|| pass.run()));
-            if let Err(panic) = outcome {
+            } else if let Err(panic) = catch_unwind(AssertUnwindSafe(|| pass.run(chooser))) {
                 buffer.fail(Failure::panicked(panic));
-                done.set();
             }
+            node.end();
         }
-        Item::Signal(event, value) => event.signal(value),
+        Item::Signal(event, value) => event.signal(value, before),
         // A wait is taken off the buffer once its value is there: nothing is left to do.
         Item::Wait(..) => {}
     }

@@ -10,6 +10,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `memory` `pass` `gpu` | what runs: memory, recorded work, the thread that runs it |
+//! | `order` `schedule` | what must run before what, and what runs next of the rest |
+//! | `hazards` `check` | accesses that nothing orders, and a test's way to look for them |
 //! | `model/` | Metal's objects, one file per protocol |
 //! | `mps/` | Metal Performance Shaders, one file per header |
 //! | `rules` | the switches for behaviour that sources disagree about |
@@ -23,15 +25,20 @@
 #![allow(unsafe_code)]
 
 pub mod account;
+pub mod check;
 pub mod gpu;
+pub mod hazards;
 pub mod memory;
 pub mod model;
 pub mod mps;
 pub mod mutant;
+pub mod order;
 pub mod pass;
 pub mod rules;
+pub mod schedule;
 
 pub use account::Work;
+pub use check::{Check, Finding, Order, Report, check};
 pub use metal_sim_objc::census::Census;
 pub use metal_sim_objc::fault;
 

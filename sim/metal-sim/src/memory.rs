@@ -1,12 +1,15 @@
 //! Host memory behind a buffer. The GPU thread and the CPU both reach it through raw
 //! pointers, as on a Mac with unified memory; nothing here ever makes a reference to it.
 
+use crate::hazards;
+use crate::lock;
+use crate::order::{Group, Ids, Node, Users};
 use metal_sim_msl::Written;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Apple's page size, which no-copy buffers are held to.
 pub const PAGE: usize = 16384;
@@ -26,6 +29,10 @@ pub struct Memory {
     abandoned: AtomicBool,
     /// For the detector, what of private memory holds something.
     written: Option<Arc<Written>>,
+    /// Of tracked resources: the passes that use it.
+    users: Option<Mutex<Users>>,
+    /// The buffer's label.
+    label: Mutex<Option<String>>,
 }
 
 /// Where memory came from, and so how it ends.
@@ -34,6 +41,8 @@ pub enum Origin {
     Own(Layout),
     /// Given by the program, with what to call at the end.
     Foreign(Option<Box<dyn FnOnce() + Send>>),
+    /// A part of a heap, which lives as long.
+    Part(Arc<Memory>),
 }
 
 // SAFETY: the pointer is only dereferenced by `unsafe` functions whose callers order their
@@ -59,7 +68,29 @@ impl Memory {
             origin: Origin::Own(layout),
             abandoned: AtomicBool::new(false),
             written: None,
+            users: None,
+            label: Mutex::default(),
         })
+    }
+
+    /// A part of other memory, which it keeps.
+    pub fn part(whole: &Arc<Self>, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= whole.len,
+            "{range:?} of {} bytes",
+            whole.len
+        );
+        // SAFETY: in bounds.
+        let base = unsafe { whole.base.add(range.start) };
+        Self {
+            base,
+            len: range.len(),
+            origin: Origin::Part(whole.clone()),
+            abandoned: AtomicBool::new(false),
+            written: None,
+            users: None,
+            label: Mutex::default(),
+        }
     }
 
     /// Wraps memory of the program's.
@@ -77,7 +108,55 @@ impl Memory {
             origin: Origin::Foreign(at_end),
             abandoned: AtomicBool::new(false),
             written: None,
+            users: None,
+            label: Mutex::default(),
         }
+    }
+
+    /// Metal orders the passes that use it.
+    pub(crate) fn track(&mut self) {
+        self.users = Some(Mutex::default());
+    }
+
+    /// Whether it does.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.users.is_some()
+    }
+
+    /// A pass that uses it was submitted to a queue; `after` gets what it has to wait for, if this is tracked.
+    pub(crate) fn submit(&self, queue: usize, pass: &Arc<Node>, writes: bool, after: &mut Group) {
+        if let Some(users) = &self.users {
+            lock(users).submit(queue, pass, writes, after);
+        }
+    }
+
+    /// A pass that uses it starts: what comes before it, if this is tracked.
+    pub(crate) fn start(&self, pass: &Arc<Node>, writes: bool) -> Ids {
+        let users = self.users.as_ref();
+        users.map_or_else(Ids::default, |users| lock(users).start(pass, writes))
+    }
+
+    /// The buffer's label.
+    pub(crate) fn label(&self) -> Option<String> {
+        lock(&self.label).clone()
+    }
+
+    pub(crate) fn set_label(&self, label: Option<String>) {
+        *lock(&self.label) = label;
+    }
+
+    /// The buffer's name in a report.
+    pub(crate) fn title(&self) -> String {
+        match self.label() {
+            Some(label) => format!("buffer “{label}” of {} bytes", self.len),
+            None => format!("buffer {:p} of {} bytes", self.base, self.len),
+        }
+    }
+
+    /// Its bytes.
+    pub(crate) fn addresses(&self) -> Range<usize> {
+        let base = self.base().addr();
+        base..base + self.len
     }
 
     /// Notes from now on what is written, as nothing was so far.
@@ -177,6 +256,9 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        if !matches!(self.origin, Origin::Part(_)) {
+            hazards::forget(self.addresses());
+        }
         match &mut self.origin {
             // SAFETY: allocated with this layout and not freed before.
             Origin::Own(layout) => unsafe { dealloc(self.base.as_ptr(), *layout) },
@@ -185,6 +267,7 @@ impl Drop for Memory {
                     at_end();
                 }
             }
+            Origin::Part(_) => {}
         }
     }
 }

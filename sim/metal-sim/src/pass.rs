@@ -3,12 +3,16 @@
 //! them is touched, the detector can tell.
 
 use crate::account::Work;
+use crate::hazards::{self, Site};
 use crate::memory::Memory;
 use crate::model::event::EventCore;
 use crate::model::fence::FenceCore;
+use crate::order::{self, Group, Ids, Node, Reach, Steps};
+use crate::rules::rules;
+use crate::schedule::{Chooser, Mode};
+use metal_sim_objc::origin::Place;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that an operation reads or writes.
 #[derive(Clone)]
@@ -56,6 +60,12 @@ impl Access {
         }
     }
 
+    /// Its bytes by address.
+    pub fn addresses(&self) -> Range<usize> {
+        let base = self.memory.base().addr();
+        base + self.range.start..base + self.range.end
+    }
+
     /// Notes that it was made.
     fn note(&self) {
         if let Some(written) = self.memory.written()
@@ -67,6 +77,9 @@ impl Access {
     }
 }
 
+/// What an operation turned out to touch, by address, and whether it was written; `None` for what it declared.
+pub type Touched = Option<Vec<(Range<usize>, bool)>>;
+
 /// One operation: a dispatch, a blit command, an MPS kernel.
 pub struct Op {
     /// What it is, for reports.
@@ -74,7 +87,15 @@ pub struct Op {
     /// What it touches.
     pub accesses: Vec<Access>,
     /// What it does.
-    pub run: Box<dyn FnOnce() + Send>,
+    pub run: Box<dyn FnOnce() -> Touched + Send>,
+}
+
+/// What a memory barrier is about.
+pub enum Scope {
+    /// All buffers.
+    Buffers,
+    /// These.
+    Resources(Vec<Arc<Memory>>),
 }
 
 /// A step of a pass.
@@ -82,7 +103,7 @@ pub enum Step {
     /// Work.
     Run(Op),
     /// Later steps of a concurrent pass wait for earlier ones.
-    Barrier,
+    Barrier(Scope),
     /// Later steps wait for everything that the queue was given before this pass.
     QueueBarrier,
 }
@@ -112,29 +133,26 @@ pub struct Pass {
     pub updates: Vec<Arc<FenceCore>>,
     /// The work.
     pub steps: Vec<Step>,
-    /// Passes that must have ended: the fences' updates, as they stood at submission.
-    pub after: Vec<Done>,
-    /// Set when the pass has ended.
-    pub done: Done,
-}
-
-/// Whether a pass has ended.
-#[derive(Clone, Default)]
-pub struct Done(Arc<AtomicBool>);
-
-impl Done {
-    /// Whether it has.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Release);
-    }
+    /// For each operation where it was encoded, if hazards are looked for.
+    places: Vec<Arc<Place>>,
+    /// The pass in the graph.
+    pub node: Arc<Node>,
+    /// What must have ended before it starts, by a rule.
+    after: Group,
+    /// The same for what is behind its queue barrier.
+    behind: Option<Group>,
+    /// What it waits for although no rule says so.
+    held: Group,
+    /// The tracked memories that it uses, and whether it writes to them.
+    tracked: Vec<(Arc<Memory>, bool)>,
+    /// What the CPU knew to be over when it was submitted.
+    seen: Ids,
+    /// For each operation what reports say of it.
+    sites: Vec<Arc<Site>>,
 }
 
 impl Pass {
-    /// A pass without work.
+    /// An empty pass.
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
@@ -142,12 +160,18 @@ impl Pass {
             waits: Vec::new(),
             updates: Vec::new(),
             steps: Vec::new(),
-            after: Vec::new(),
-            done: Done::default(),
+            places: Vec::new(),
+            node: Arc::default(),
+            after: Group::default(),
+            behind: None,
+            held: Group::default(),
+            tracked: Vec::new(),
+            seen: Ids::default(),
+            sites: Vec::new(),
         }
     }
 
-    /// Adds an operation and accounts for it.
+    /// Records an operation and accounts for it.
     pub fn push(&mut self, op: Op) {
         let mut work = Work {
             dispatches: 1,
@@ -162,45 +186,189 @@ impl Pass {
             }
         }
         work.add();
+        if rules().hazards {
+            self.places.push(Arc::new(Place::here()));
+        }
         self.steps.push(Step::Run(op));
     }
 
-    /// Resolves fences as submission does: a wait is for the update submitted last; a fence
-    /// that no submitted pass updates is no wait at all.
-    pub(crate) fn submit(&mut self) {
-        self.after
-            .extend(self.waits.iter().filter_map(|fence| fence.last_update()));
-        for fence in &self.updates {
-            fence.set_last_update(self.done.clone());
-        }
-    }
-
-    /// The operation, if there is one, that uses memory whose buffer object is gone.
-    pub(crate) fn dangling(&self) -> Option<&str> {
-        self.steps.iter().find_map(|step| match step {
-            Step::Run(op) if op.accesses.iter().any(|it| it.memory.is_abandoned()) => {
-                Some(op.label.as_str())
-            }
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Run(op) => Some(op),
             _ => None,
         })
     }
 
-    /// Runs the steps in order.
-    pub(crate) fn run(self) {
-        for step in self.steps {
-            if let Step::Run(op) = step {
-                (op.run)();
-                op.accesses.iter().for_each(Access::note);
+    /// What orders its operations, by their numbers.
+    fn order(&self) -> Steps {
+        if self.kind != Kind::ConcurrentCompute {
+            return Steps::Serial;
+        }
+        let (mut before, mut barriers) = (0, Vec::new());
+        for step in &self.steps {
+            match step {
+                Step::Run(_) => before += 1,
+                Step::Barrier(Scope::Buffers) => barriers.push((before, Reach::All)),
+                // It is about what came before this encoder.
+                Step::QueueBarrier => {}
+                Step::Barrier(Scope::Resources(all)) => {
+                    let all = all.iter().map(|memory| memory.addresses());
+                    barriers.push((before, Reach::Only(all.collect())));
+                }
             }
         }
-        self.done.set();
+        Steps::Concurrent(barriers)
+    }
+
+    /// The number of the operation that is first behind a queue barrier.
+    fn queue_barrier(&self) -> Option<usize> {
+        let is_it = |step: &Step| matches!(step, Step::QueueBarrier);
+        let at = self.steps.iter().position(is_it)?;
+        let ops = self.steps[..at].iter();
+        Some(ops.filter(|step| matches!(step, Step::Run(_))).count())
+    }
+
+    /// Settles what comes before it, as submission does. A wait for a fence is for the update submitted last; a fence
+    /// that no submitted pass updates is no wait at all. `queue` has the passes of its queue so far.
+    pub(crate) fn submit(&mut self, on: usize, queue: &mut Group) {
+        self.node.id();
+        self.seen = order::seen();
+        for (update, by) in self.waits.iter().filter_map(|fence| fence.last_update()) {
+            match by == on || rules().fences_across_queues {
+                true => self.after.add(&update),
+                // Metal may or may not wait, and a program cannot rely on it.
+                false if rules().order == Mode::InOrder => self.held.add(&update),
+                false => {}
+            }
+        }
+        for fence in &self.updates {
+            fence.set_last_update(self.node.clone(), on);
+        }
+        if self.queue_barrier().is_some() {
+            self.behind = Some(queue.clone());
+        }
+        queue.add(&self.node);
+        self.tracked = self.find_tracked();
+        for (memory, writes) in &self.tracked {
+            memory.submit(on, &self.node, *writes, &mut self.after);
+        }
+        if rules().hazards && self.places.len() == self.ops().count() {
+            self.sites = self.describe();
+            for (site, op) in self.sites.iter().zip(self.ops()) {
+                hazards::submitted(site, &op.accesses);
+            }
+        }
+    }
+
+    /// The tracked memories that it uses, and whether it writes to them.
+    fn find_tracked(&self) -> Vec<(Arc<Memory>, bool)> {
+        let mut used: Vec<(Arc<Memory>, bool)> = Vec::new();
+        for access in self.ops().flat_map(|op| &op.accesses) {
+            if !access.memory.is_tracked() {
+                continue;
+            }
+            let is_it =
+                |(memory, _): &&mut (Arc<Memory>, bool)| Arc::ptr_eq(memory, &access.memory);
+            match used.iter_mut().rev().find(is_it) {
+                Some((_, writes)) => *writes |= access.write,
+                None => used.push((access.memory.clone(), access.write)),
+            }
+        }
+        used
+    }
+
+    /// What reports say of its operations.
+    fn describe(&self) -> Vec<Arc<Site>> {
+        let order = Arc::new(self.order());
+        let encoder = match self.label.as_str() {
+            "" => format!("{:?} encoder {}", self.kind, self.node.id()),
+            label => format!("encoder “{label}”"),
+        };
+        let encoder: Arc<str> = encoder.into();
+        let site = |(step, (op, place)): (usize, (&Op, &Arc<Place>))| {
+            Arc::new(Site {
+                pass: self.node.clone(),
+                order: order.clone(),
+                step,
+                epoch: order.epoch(step),
+                what: op.label.clone(),
+                encoder: encoder.clone(),
+                place: place.clone(),
+            })
+        };
+        self.ops().zip(&self.places).enumerate().map(site).collect()
+    }
+
+    /// Whether everything that it waits for has ended.
+    pub(crate) fn is_ready(&self) -> bool {
+        let behind = self.behind.as_ref().is_none_or(Group::is_done);
+        self.after.is_done() && self.held.is_done() && behind
+    }
+
+    /// The operation, if there is one, that uses memory whose buffer object is gone.
+    pub(crate) fn dangling(&self) -> Option<&str> {
+        let mut gone = self
+            .ops()
+            .filter(|op| op.accesses.iter().any(|it| it.memory.is_abandoned()));
+        gone.next().map(|op| op.label.as_str())
+    }
+
+    /// Tells the graph what comes before it: by the rules of its submission, and by the events that its command buffer
+    /// has waited for.
+    pub(crate) fn start(&self, events: Ids) {
+        let mut before = events;
+        before.join(&self.seen);
+        before.join(&self.after.past());
+        for (memory, writes) in &self.tracked {
+            before.join(&memory.start(&self.node, *writes));
+        }
+        self.node.start(before);
+        if let (Some(step), Some(behind)) = (self.queue_barrier(), &self.behind) {
+            self.node.start_behind(step, behind.past());
+        }
+    }
+
+    /// Runs the operations, in an order that its barriers allow.
+    pub(crate) fn run(self, chooser: &mut Chooser) {
+        let order = self.order();
+        let mut ops: Vec<Option<Op>> = self
+            .steps
+            .into_iter()
+            .filter_map(into_op)
+            .map(Some)
+            .collect();
+        let touches = |ops: &[Option<Op>]| {
+            let accesses = |op: &Option<Op>| {
+                let all = op.iter().flat_map(|op| &op.accesses);
+                all.map(Access::addresses).collect()
+            };
+            ops.iter().map(accesses).collect()
+        };
+        for step in chooser.steps(&order, ops.len(), || touches(&ops)) {
+            let Some(op) = ops[step].take() else {
+                continue;
+            };
+            let touched = (op.run)();
+            op.accesses.iter().for_each(Access::note);
+            if let Some(site) = self.sites.get(step) {
+                hazards::ran(site, &op.accesses, touched);
+            }
+        }
+        self.node.end();
+    }
+}
+
+fn into_op(step: Step) -> Option<Op> {
+    match step {
+        Step::Run(op) => Some(op),
+        _ => None,
     }
 }
 
 /// What a command buffer holds, in order.
 pub enum Item {
     /// An encoder's work.
-    Pass(Pass),
+    Pass(Box<Pass>),
     /// Later passes of this buffer wait until the event has this value.
     Wait(Arc<EventCore>, u64),
     /// The event gets this value when earlier passes of this buffer have ended.

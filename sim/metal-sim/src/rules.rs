@@ -3,6 +3,7 @@
 //! reading that lets correct programs pass and incorrect ones be seen.
 
 use crate::mutant::WithoutBarrier;
+use crate::schedule::Mode;
 use metal_sim_msl::{Checks, Schedule};
 use std::sync::{OnceLock, PoisonError, RwLock};
 
@@ -46,6 +47,16 @@ pub struct Rules {
     /// `METAL_SIM_SCHEDULE` (`fifo`, `reverse`, `lifo` or a seed): in which order the threads of a threadgroup
     /// take turns. Default fifo.
     pub schedule: Schedule,
+    /// `METAL_SIM_ORDER` (`in-order`, `apple` or a seed): in which order work runs that nothing orders. Default in-order.
+    pub order: Mode,
+    /// Whether the environment says that order: checks then run no other.
+    pub order_is_given: bool,
+    /// `METAL_SIM_HAZARDS` (`off` or `on`): accesses of GPU work that nothing orders are faults. Kernels run with the
+    /// detector, which knows what they touch. Default off.
+    pub hazards: bool,
+    /// `METAL_SIM_FENCES_ACROSS_QUEUES` (`off` or `on`): a fence orders passes of two queues. Apple's article on fences
+    /// says so, the reference of encoders and an engineer say the contrary. Default off.
+    pub fences_across_queues: bool,
     /// `METAL_SIM_LARGE_PRODUCT_DEFECT`: products with `(row + 2K) * resultRowBytes` of this
     /// many bytes or more come out wrong, as on M1 and M2 from 2³¹ on. Default off.
     pub large_product_defect: Option<u64>,
@@ -58,7 +69,7 @@ impl Rules {
     /// What kernels run with: the detector if somebody asks for what it finds, or for what it counts.
     pub fn watched(&self) -> Checks {
         Checks {
-            races: self.checks.races || self.traffic,
+            races: self.checks.races || self.traffic || self.hazards,
             ..self.checks
         }
     }
@@ -92,6 +103,11 @@ pub fn choose(change: impl FnOnce(&mut Rules)) {
     *all = Box::leak(Box::new(rules));
 }
 
+/// Changes all switches.
+pub(crate) fn set(rules: &'static Rules) {
+    *all().write().unwrap_or_else(PoisonError::into_inner) = rules;
+}
+
 fn from_environment() -> Rules {
     Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
@@ -101,6 +117,10 @@ fn from_environment() -> Rules {
         checks: checks(),
         watched_text: std::env::var("METAL_SIM_RACES_IN").unwrap_or_default(),
         traffic: on("METAL_SIM_TRAFFIC"),
+        order: order(),
+        order_is_given: std::env::var_os("METAL_SIM_ORDER").is_some(),
+        hazards: on("METAL_SIM_HAZARDS"),
+        fences_across_queues: on("METAL_SIM_FENCES_ACROSS_QUEUES"),
         schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
         without_barrier: without_barrier(),
@@ -172,6 +192,16 @@ fn checks() -> Checks {
         races,
         strict_flags,
     }
+}
+
+/// The order of GPU work. One that is none would pass for one that finds nothing, so that is misuse.
+fn order() -> Mode {
+    let text = std::env::var("METAL_SIM_ORDER").ok();
+    text.map_or(Mode::InOrder, |text| {
+        text.parse().unwrap_or_else(|why: String| {
+            crate::fault::fault("switch", format!("METAL_SIM_ORDER: {why}"))
+        })
+    })
 }
 
 /// The order of GPU threads; what is none is told once.

@@ -2,12 +2,15 @@
 
 use crate::finding::Place;
 use addr2line::Loader;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The lines of one library.
 pub struct Lines {
-    loader: Option<Loader>,
+    library: PathBuf,
+    /// Read when the first line is asked for, which few dispatches do: it takes longer than a small one.
+    loader: OnceCell<Option<Loader>>,
     source: String,
     prelude: PathBuf,
     /// Where code is that has no line: the kernel.
@@ -19,7 +22,8 @@ impl Lines {
     /// `source` is what findings call the file; frames of files below `prelude` are passed over.
     pub fn new(library: &Path, source: &str, prelude: &Path, kernel_line: u32) -> Self {
         Self {
-            loader: Loader::new(library).ok(),
+            library: library.to_owned(),
+            loader: OnceCell::new(),
             source: source.to_owned(),
             prelude: prelude.to_owned(),
             fallback: Place {
@@ -42,8 +46,8 @@ impl Lines {
 
     fn find(&self, pc: u32) -> Option<Place> {
         // A return address is after the call.
-        let mut frames = self
-            .loader
+        let loader = self.loader.get_or_init(|| Loader::new(&self.library).ok());
+        let mut frames = loader
             .as_ref()?
             .find_frames(u64::from(pc).checked_sub(1)?)
             .ok()?;

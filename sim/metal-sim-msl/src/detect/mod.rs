@@ -20,7 +20,7 @@ mod tell;
 mod touched;
 
 use crate::abi::{self, Thread};
-use crate::dispatch::{Outcome, Traffic};
+use crate::dispatch::{self, Outcome};
 use crate::runtime::fault::NEAR_NULL;
 use crate::runtime::memory::{ARENA, Memory};
 use crate::runtime::shape::Shape;
@@ -120,9 +120,12 @@ impl Detector {
         self.keep_written();
         self.keep_touched();
         shadow::give_back(self.pages.into_iter().map(|(_, page)| page));
+        let touched = self.touched.unwrap_or_default();
+        let [read, written] = touched.ranges();
         Outcome {
             findings: self.report.into_findings(),
-            traffic: self.touched.map_or(Traffic::default(), |it| it.traffic()),
+            traffic: touched.traffic(),
+            touched: dispatch::Touched { read, written },
         }
     }
 

@@ -38,6 +38,19 @@ impl Touched {
         }
     }
 
+    /// Which bytes those are, by address: read and written, each in order.
+    pub fn ranges(&self) -> [Vec<Range<usize>>; 2] {
+        let mut pages: Vec<_> = self.pages.iter().collect();
+        pages.sort_by_key(|(address, _)| **address);
+        let mut found = [Vec::new(), Vec::new()];
+        for (address, both) in pages {
+            for (bits, found) in both.iter().zip(&mut found) {
+                ranges(*address, bits, found);
+            }
+        }
+        found
+    }
+
     /// How much that is.
     pub fn traffic(&self) -> Traffic {
         let count = |which: usize| {
@@ -48,6 +61,27 @@ impl Touched {
             bytes_read: count(0),
             bytes_written: count(1),
         }
+    }
+}
+
+/// The ranges of the bits that are set, from this address on.
+fn ranges(address: usize, bits: &Bits, into: &mut Vec<Range<usize>>) {
+    let set = |byte: usize| bits[byte / 64] >> (byte % 64) & 1 != 0;
+    let mut byte = 0;
+    while byte < PAGE {
+        if bits[byte / 64] == 0 {
+            byte = (byte / 64 + 1) * 64;
+            continue;
+        }
+        if set(byte) {
+            let end = (byte..PAGE).find(|at| !set(*at)).unwrap_or(PAGE);
+            match into.last_mut() {
+                Some(last) if last.end == address + byte => last.end = address + end,
+                _ => into.push(address + byte..address + end),
+            }
+            byte = end;
+        }
+        byte += 1;
     }
 }
 

@@ -81,8 +81,11 @@ impl SimBlitEncoder {
         let op = Op {
             label: "fillBuffer:range:value:".to_owned(),
             accesses: vec![Access::write(&memory, range.clone())],
-            // SAFETY: the GPU's rules order this access.
-            run: Box::new(move || unsafe { memory.fill(range, value) }),
+            run: Box::new(move || {
+                // SAFETY: the GPU's rules order this access.
+                unsafe { memory.fill(range, value) };
+                None
+            }),
         };
         let object: &AnyObject = buffer;
         self.ivars().push(op, [object]);
@@ -125,8 +128,11 @@ impl SimBlitEncoder {
                 Access::read(&from, read.clone()),
                 Access::write(&into, written.clone()),
             ],
-            // SAFETY: the GPU's rules order these accesses.
-            run: Box::new(move || unsafe { from.copy_to(read.start, &into, written.start, size) }),
+            run: Box::new(move || {
+                // SAFETY: the GPU's rules order these accesses.
+                unsafe { from.copy_to(read.start, &into, written.start, size) };
+                None
+            }),
         };
         let objects: [&AnyObject; 2] = [source.0, destination.0];
         self.ivars().push(op, objects);

@@ -5,7 +5,7 @@ use super::Kept;
 use super::device::{MAX_BUFFER_LENGTH, SimDevice};
 use super::heap::{Placed, SimHeap};
 use crate::fault::fault;
-use crate::lock;
+use crate::hazards;
 use crate::memory::{Memory, POISON};
 use crate::rules::rules;
 use objc2::rc::Retained;
@@ -18,15 +18,14 @@ use objc2_metal::{
 };
 use std::ffi::c_void;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// A buffer's instance variables.
 pub struct BufferCore {
     memory: Arc<Memory>,
     options: MTLResourceOptions,
     device: Kept<SimDevice>,
-    label: Mutex<Option<String>>,
     /// Counted as the device's own; a heap counts for its buffers.
     _counted: Option<Counted>,
     placed: Option<Placed>,
@@ -95,14 +94,19 @@ impl BufferCore {
         counted: Option<Counted>,
         placed: Option<Placed>,
     ) -> Self {
-        Self {
+        let mut core = Self {
             memory: Arc::new(memory),
             options,
             device: Kept::new(device),
-            label: Mutex::new(None),
             _counted: counted,
             placed,
+        };
+        if core.hazard_tracking() == MTLHazardTrackingMode::Tracked
+            && let Some(memory) = Arc::get_mut(&mut core.memory)
+        {
+            memory.track();
         }
+        core
     }
 
     /// The bytes.
@@ -162,6 +166,7 @@ define_class!(
             if self.ivars().is_private() {
                 std::ptr::null_mut()
             } else {
+                hazards::touched_by_cpu(&self.ivars().memory);
                 self.ivars().memory.base().cast()
             }
         }
@@ -183,12 +188,12 @@ define_class!(
 
         #[unsafe(method_id(label))]
         fn label(&self) -> Option<Retained<NSString>> {
-            lock(&self.ivars().label).as_deref().map(NSString::from_str)
+            self.ivars().memory.label().as_deref().map(NSString::from_str)
         }
 
         #[unsafe(method(setLabel:))]
         fn set_label(&self, label: Option<&NSString>) {
-            *lock(&self.ivars().label) = label.map(ToString::to_string);
+            self.ivars().memory.set_label(label.map(ToString::to_string));
         }
 
         #[unsafe(method(cpuCacheMode))]
@@ -273,11 +278,7 @@ impl SimBuffer {
 
     /// The buffer's name in a message.
     pub(crate) fn title(&self) -> String {
-        let size = self.ivars().memory.len();
-        match &*lock(&self.ivars().label) {
-            Some(label) => format!("buffer “{label}” of {size} bytes"),
-            None => format!("buffer {self:p} of {size} bytes"),
-        }
+        self.ivars().memory.title()
     }
 
     /// The byte range of an access, or a fault that names the rule and the buffer.

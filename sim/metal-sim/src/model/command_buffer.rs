@@ -6,12 +6,15 @@ use super::compute::SimComputeEncoder;
 use super::descriptors::{SimBlitPassDescriptor, SimComputePassDescriptor};
 use super::device::SimDevice;
 use super::event::{SimEvent, SimSharedEvent};
+use super::items::{Items, Looked};
 use super::queue::{SimQueue, Slot};
 use super::{Kept, given};
 use crate::account::Work;
 use crate::fault::{fault, warn};
-use crate::gpu::{Progress, look_for, panic_text};
+use crate::gpu::{Gpu, look_for, panic_text};
 use crate::lock;
+use crate::model::event::EventCore;
+use crate::order::{self, Group, Ids};
 use crate::pass::{Item, Kind, Op, Pass};
 use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
@@ -24,7 +27,6 @@ use objc2_metal::{
     MTLCommandBuffer, MTLCommandBufferErrorOption, MTLCommandBufferStatus, MTLDispatchType,
 };
 use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -51,8 +53,8 @@ pub struct Failure {
 
 impl Failure {
     /// The watchdog ended a wait.
-    pub(crate) fn timeout() -> Self {
-        let message = "Caused GPU Timeout Error: a wait for an event did not end".to_owned();
+    pub(crate) fn timeout(why: &str) -> Self {
+        let message = format!("Caused GPU Timeout Error: a wait for an event did not end: {why}");
         Self {
             code: 2,
             message,
@@ -93,7 +95,9 @@ pub struct CommandBufferCore {
 #[derive(Default)]
 struct State {
     progress: Stage,
-    items: VecDeque<Item>,
+    items: Items,
+    /// All that is over when this has completed.
+    over: Ids,
     open: Option<Kind>,
     scheduled: Vec<Handler>,
     completed: Vec<Handler>,
@@ -167,7 +171,7 @@ impl CommandBufferCore {
         .add();
         let mut state = lock(&self.state);
         state.open = None;
-        state.items.push_back(Item::Pass(pass));
+        state.items.push(Item::Pass(Box::new(pass)));
     }
 
     /// An encoder went without having been ended.
@@ -178,11 +182,7 @@ impl CommandBufferCore {
     pub(crate) fn fail(&self, failure: Failure) {
         let mut state = lock(&self.state);
         // What comes after a failure is not run, and whoever waits for its fences goes on.
-        for item in state.items.drain(..) {
-            if let Item::Pass(pass) = item {
-                pass.done.set();
-            }
-        }
+        state.items.give_up();
         state.failure.get_or_insert(failure);
     }
 
@@ -195,23 +195,57 @@ impl CommandBufferCore {
         lock(&self.state).progress >= Stage::Committed
     }
 
-    /// What can run next.
-    pub(crate) fn next_item(&self) -> Progress {
+    /// It is this buffer's turn to be submitted: what its passes come after is settled.
+    pub(crate) fn submit(&self, queue: usize, passes: &mut Group) {
+        lock(&self.state).items.submit(queue, passes);
+    }
+
+    /// What can run next: the first item only, if they run in order. Waits that are over are taken off.
+    pub(crate) fn ready(&self, in_order: bool) -> Looked {
+        lock(&self.state).items.ready(in_order)
+    }
+
+    /// Takes what was said to be ready, and what is known to be before it.
+    pub(crate) fn take(&self, number: usize) -> (Item, Ids) {
         let mut state = lock(&self.state);
-        let ready = match state.items.front() {
-            None => return Progress::Empty,
-            Some(Item::Pass(pass)) => pass.after.iter().all(|update| update.is_set()),
-            Some(Item::Wait(event, value)) => event.value() >= *value,
-            Some(Item::Signal(..)) => true,
-        };
-        if !ready {
-            return Progress::Blocked;
-        }
-        let item = state.items.pop_front().expect("looked at above");
+        let taken = state.items.take(number);
         if state.started == 0.0 {
             state.started = now();
         }
-        Progress::Ready(Box::new(item))
+        taken
+    }
+
+    /// All that has ended with this buffer, and before it by a rule.
+    pub(crate) fn past(&self) -> Ids {
+        lock(&self.state).items.past()
+    }
+
+    /// It is about to complete: this is what is over then.
+    pub(crate) fn set_over(&self, over: Ids) {
+        lock(&self.state).over = over;
+    }
+
+    /// The program was shown that this has completed.
+    fn see(&self) {
+        order::see(&lock(&self.state).over);
+    }
+
+    /// The event that it waits for first.
+    pub(crate) fn awaited(&self) -> Option<(Arc<EventCore>, u64)> {
+        lock(&self.state).items.awaited()
+    }
+
+    /// The events that it has still to signal.
+    pub(crate) fn signals(&self) -> Vec<(Arc<EventCore>, u64)> {
+        lock(&self.state).items.signals()
+    }
+
+    /// The buffer's name in a message.
+    pub(crate) fn title(&self) -> String {
+        match &lock(&self.state).label {
+            Some(label) => format!("command buffer “{label}”"),
+            None => format!("command buffer {self:p}"),
+        }
     }
 
     /// Reports that the buffer is on its way to the GPU, once.
@@ -240,6 +274,9 @@ impl CommandBufferCore {
             let kept = std::mem::take(&mut state.kept);
             (handlers, state.object.take(), kept, state.slot.take())
         };
+        if !handlers.is_empty() {
+            self.see();
+        }
         call(handlers, object.as_ref());
         // Before anyone who waits goes on, so that a census after a wait is exact.
         drop((kept, object, slot));
@@ -247,7 +284,7 @@ impl CommandBufferCore {
         self.changed.notify_all();
     }
 
-    fn wait_for(&self, stage: Stage, call: &str, title: impl Fn() -> String) {
+    fn wait_for(&self, gpu: &Gpu, stage: Stage, call: &str, title: impl Fn() -> String) {
         Work {
             cpu_waits: 1,
             ..Work::default()
@@ -262,6 +299,7 @@ impl CommandBufferCore {
             );
         }
         drop(state);
+        let _waiting = gpu.hurry();
         look_for(|| lock(&self.state).progress >= stage);
         let waited = self
             .changed
@@ -272,6 +310,9 @@ impl CommandBufferCore {
             .as_mut()
             .and_then(|failure| failure.panic.take());
         drop(state);
+        if stage >= Stage::Completed {
+            self.see();
+        }
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
@@ -345,7 +386,13 @@ define_class!(
 
         #[unsafe(method(status))]
         fn status(&self) -> Status {
-            lock(&self.core().state).status()
+            let status = lock(&self.core().state).status();
+            match status {
+                Status::Completed | Status::Error => self.core().see(),
+                Status::Committed | Status::Scheduled => self.on().gpu().look(),
+                _ => {}
+            }
+            status
         }
 
         #[unsafe(method_id(error))]
@@ -388,12 +435,12 @@ define_class!(
 
         #[unsafe(method(waitUntilScheduled))]
         fn wait_until_scheduled(&self) {
-            self.core().wait_for(Stage::Scheduled, "waitUntilScheduled", || self.title());
+            self.core().wait_for(self.on().gpu(), Stage::Scheduled, "waitUntilScheduled", || self.title());
         }
 
         #[unsafe(method(waitUntilCompleted))]
         fn wait_until_completed(&self) {
-            self.core().wait_for(Stage::Finished, "waitUntilCompleted", || self.title());
+            self.core().wait_for(self.on().gpu(), Stage::Finished, "waitUntilCompleted", || self.title());
         }
 
         #[unsafe(method(addScheduledHandler:))]
@@ -511,10 +558,7 @@ impl SimCommandBuffer {
 
     /// The buffer's name in a message.
     pub(crate) fn title(&self) -> String {
-        match &lock(&self.core().state).label {
-            Some(label) => format!("command buffer “{label}”"),
-            None => format!("command buffer {self:p}"),
-        }
+        self.core().title()
     }
 
     /// A fault unless the resource belongs to this buffer's device.
@@ -592,7 +636,7 @@ impl SimCommandBuffer {
         self.core().keep(event);
         lock(&self.core().state)
             .items
-            .push_back(item(core.clone(), value));
+            .push(item(core.clone(), value));
     }
 
     /// # Safety
@@ -654,14 +698,9 @@ impl SimCommandBuffer {
         self.reserve();
         {
             let mut state = lock(&self.core().state);
-            for item in &mut state.items {
-                if let Item::Pass(pass) = item {
-                    pass.submit();
-                }
-            }
             state.object = Some(Kept::new(self));
             state.progress = Stage::Committed;
         }
-        self.on().gpu().wake();
+        self.on().gpu().submit(self.ivars().queue.get().id());
     }
 }

@@ -9,7 +9,7 @@ use super::{Kept, given};
 use crate::encoder_class;
 use crate::fault::{fault, warn};
 use crate::lock;
-use crate::pass::Kind;
+use crate::pass::{Kind, Scope};
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, msg_send};
@@ -137,17 +137,28 @@ encoder_class!(
         }
 
         #[unsafe(method(memoryBarrierWithScope:))]
-        fn memory_barrier(&self, _scope: MTLBarrierScope) {
-            self.encoder().barrier("memoryBarrierWithScope:");
+        fn memory_barrier(&self, scope: MTLBarrierScope) {
+            // One about textures orders no buffers.
+            let scope = match scope.contains(MTLBarrierScope::Buffers) {
+                true => Scope::Buffers,
+                false => Scope::Resources(Vec::new()),
+            };
+            self.encoder().barrier("memoryBarrierWithScope:", scope);
         }
 
         #[unsafe(method(memoryBarrierWithResources:count:))]
         fn memory_barrier_with_resources(
             &self,
-            _resources: *const NonNull<AnyObject>,
-            _count: usize,
+            resources: *const NonNull<AnyObject>,
+            count: usize,
         ) {
-            self.encoder().barrier("memoryBarrierWithResources:count:");
+            // SAFETY: the method's contract: `count` resources.
+            let all = (0..count).map(|at| unsafe { (*resources.add(at)).as_ref() });
+            let buffers = all.filter_map(|object| object.downcast_ref::<SimBuffer>());
+            let memories = buffers.map(|buffer| buffer.core().memory().clone());
+            let scope = Scope::Resources(memories.collect());
+            self.encoder()
+                .barrier("memoryBarrierWithResources:count:", scope);
         }
 
         #[unsafe(method(dispatchThreadgroups:threadsPerThreadgroup:))]

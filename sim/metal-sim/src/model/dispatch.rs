@@ -8,7 +8,7 @@ use crate::fault::fault;
 use crate::memory::Memory;
 use crate::pass::{Access, Op};
 use crate::rules::rules;
-use metal_sim_msl::{ArgumentKind, Dispatch, Grid, Pipeline};
+use metal_sim_msl::{ArgumentKind, Dispatch, Grid, Pipeline, Touched};
 use objc2::runtime::AnyObject;
 use objc2_metal::MTLSize;
 use std::sync::Arc;
@@ -131,6 +131,14 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             Err((memory, offset, threads))
         }
     };
+    // Read by the GPU before the kernel runs, which the kernel's own accesses do not show.
+    let size_read = match &grid {
+        Ok(_) => None,
+        Err((memory, offset, _)) => {
+            let first = memory.base().addr() + offset;
+            Some((first..first + INDIRECT, false))
+        }
+    };
     let held = buffers.each_ref().map(|binding| {
         Some(match binding.as_ref()? {
             Binding::Buffer(buffer, offset) => Held::Buffer(
@@ -154,7 +162,13 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             },
             threads,
         });
-        run(&program, grid, &held, &threadgroup_memory);
+        let touched = run(&program, grid, &held, &threadgroup_memory);
+        // Without the detector, what was declared is all that is known.
+        watched.then(|| {
+            let reads = touched.read.into_iter().map(|range| (range, false));
+            let writes = touched.written.into_iter().map(|range| (range, true));
+            reads.chain(writes).chain(size_read).collect()
+        })
     });
     let op = Op {
         label: kernel,
@@ -186,7 +200,12 @@ fn check_threads(call: &str, kernel: &str, pipeline: &Pipeline, threads: MTLSize
     }
 }
 
-fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memory: &[usize]) {
+fn run(
+    pipeline: &Pipeline,
+    grid: Grid,
+    held: &[Option<Held>],
+    threadgroup_memory: &[usize],
+) -> Touched {
     let binding = |held: &Option<Held>| {
         Some(match held.as_ref()? {
             Held::Buffer(memory, offset, label) => metal_sim_msl::Binding {
@@ -212,14 +231,16 @@ fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memor
         schedule: rules().schedule,
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let outcome = if rules().traffic {
+    let outcome = if rules().traffic || rules().hazards {
         // What `setBytes` gives travels with the command.
         let counts = |index: usize| matches!(held[index], Some(Held::Buffer(..)));
         pipeline.dispatch_counted(&dispatch, &counts)
     } else {
         pipeline.dispatch(&dispatch)
     };
-    if let Ok(outcome) = &outcome {
+    if let Ok(outcome) = &outcome
+        && rules().traffic
+    {
         Work {
             bytes_read: outcome.traffic.bytes_read,
             bytes_written: outcome.traffic.bytes_written,
@@ -229,10 +250,10 @@ fn run(pipeline: &Pipeline, grid: Grid, held: &[Option<Held>], threadgroup_memor
     }
     match outcome {
         Err(error) => fault("dispatch", error),
-        Ok(outcome) if outcome.findings.is_empty() || !rules().checks.races => {}
+        Ok(outcome) if outcome.findings.is_empty() || !rules().checks.races => outcome.touched,
         Ok(outcome) => {
             let findings: Vec<_> = outcome.findings.iter().map(ToString::to_string).collect();
-            fault("kernel", findings.join("\n"));
+            fault("kernel", findings.join("\n"))
         }
     }
 }

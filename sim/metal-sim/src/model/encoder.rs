@@ -6,7 +6,7 @@ use super::fence::SimFence;
 use crate::account::Work;
 use crate::fault::fault;
 use crate::lock;
-use crate::pass::{Kind, Op, Pass, Step};
+use crate::pass::{Kind, Op, Pass, Scope, Step};
 use objc2::runtime::AnyObject;
 use std::sync::Mutex;
 
@@ -52,7 +52,7 @@ impl EncoderCore {
         }
     }
 
-    pub(crate) fn barrier(&self, call: &str) {
+    pub(crate) fn barrier(&self, call: &str, scope: Scope) {
         Work {
             barriers: 1,
             ..Work::default()
@@ -61,7 +61,7 @@ impl EncoderCore {
         self.record(call, |pass| {
             // A serial encoder has its order anyway.
             if pass.kind == Kind::ConcurrentCompute {
-                pass.steps.push(Step::Barrier);
+                pass.steps.push(Step::Barrier(scope));
             }
         });
     }

@@ -3,15 +3,18 @@
 
 use super::Kept;
 use super::device::SimDevice;
-use crate::fault::fault;
+use crate::check::{Finding, is_on, report};
+use crate::fault::{fault, warn};
 use crate::gpu::Gpu;
 use crate::lock;
+use crate::order::{self, Ids};
 use block2::{DynBlock, RcBlock};
 use objc2::rc::{Allocated, Retained, Weak};
 use objc2::runtime::{NSObject, NSObjectProtocol, ProtocolObject};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
 use objc2_foundation::NSString;
 use objc2_metal::{MTLEvent, MTLSharedEvent};
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -30,6 +33,8 @@ type NoteBlock = dyn Fn(NonNull<ProtocolObject<dyn MTLSharedEvent>>, u64);
 /// The state of an event.
 pub struct EventCore {
     value: Mutex<u64>,
+    /// What comes before each value that was signalled.
+    before: Mutex<BTreeMap<u64, Ids>>,
     notes: Mutex<Vec<Note>>,
     /// The event object, for listeners; weak, because the object owns this.
     object: OnceLock<WeakObject>,
@@ -42,6 +47,7 @@ impl EventCore {
     fn new(gpu: Arc<Gpu>) -> Arc<Self> {
         Arc::new(Self {
             value: Mutex::new(0),
+            before: Mutex::default(),
             notes: Mutex::default(),
             object: OnceLock::new(),
             changed: Condvar::new(),
@@ -55,12 +61,58 @@ impl EventCore {
         *lock(&self.value)
     }
 
-    /// Sets the value and lets those go on who waited for it.
-    pub fn signal(&self, value: u64) {
-        *lock(&self.value) = value;
+    /// The event's name in a message.
+    pub(crate) fn title(&self) -> String {
+        match &*lock(&self.label) {
+            Some(label) => format!("event “{label}”"),
+            None => format!("event {self:p}"),
+        }
+    }
+
+    /// What comes before whoever waited for a value, if it is reached: what was before the signal that reached it.
+    pub(crate) fn reached(&self, value: u64) -> Option<Ids> {
+        if self.value() < value {
+            return None;
+        }
+        let before = lock(&self.before);
+        let signal = before.range(value..).next();
+        Some(signal.map(|(_, ids)| ids.clone()).unwrap_or_default())
+    }
+
+    /// The program was shown that the event has this value.
+    fn see(&self, value: u64) {
+        if let Some((_, ids)) = lock(&self.before).range(..=value).next_back() {
+            order::see(ids);
+        }
+    }
+
+    /// Sets the value and lets those go on who waited for it. `before` has ended.
+    pub fn signal(&self, value: u64, before: Ids) {
+        /// Nobody waits for values that are further back.
+        const MANY: usize = 256;
+        {
+            let mut signals = lock(&self.before);
+            signals.entry(value).or_default().join(&before);
+            if signals.len() > MANY {
+                signals.pop_first();
+            }
+        }
+        let old = std::mem::replace(&mut *lock(&self.value), value);
+        if value < old {
+            self.goes_back(old, value);
+        }
         self.changed.notify_all();
         self.gpu.wake();
         self.tell(value);
+    }
+
+    /// Values only grow, and who waits for one that was there may wait for ever.
+    fn goes_back(&self, old: u64, value: u64) {
+        let text = format!("{} goes back from {old} to {value}", self.title());
+        match is_on() {
+            true => report(Finding::new(format!("event: {text}"))),
+            false => warn("event value", text),
+        }
     }
 
     /// Tells the listeners whose value is reached, each once, on a thread of their own.
@@ -75,6 +127,7 @@ impl EventCore {
         let (false, Some(object)) = (due.is_empty(), object) else {
             return;
         };
+        self.see(value);
         let object = Kept(object);
         let tell = move || {
             let event: &ProtocolObject<dyn MTLSharedEvent> = ProtocolObject::from_ref(object.get());
@@ -90,11 +143,16 @@ impl EventCore {
 
     /// Waits until the value is reached; false when the time ran out first.
     pub fn wait(&self, value: u64, timeout: Duration) -> bool {
+        let _waiting = self.gpu.hurry();
         let held = lock(&self.value);
         let waited = self
             .changed
             .wait_timeout_while(held, timeout, |held| *held < value);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 >= value
+        let reached = *waited.unwrap_or_else(PoisonError::into_inner).0 >= value;
+        if let Some(ids) = self.reached(value).filter(|_| reached) {
+            order::see(&ids);
+        }
+        reached
     }
 }
 
@@ -186,12 +244,16 @@ event_class!(
     {
         #[unsafe(method(signaledValue))]
         fn signaled_value(&self) -> u64 {
-            self.ivars().core.value()
+            let core = &self.ivars().core;
+            core.gpu.look();
+            let value = core.value();
+            core.see(value);
+            value
         }
 
         #[unsafe(method(setSignaledValue:))]
         fn set_signaled_value(&self, value: u64) {
-            self.ivars().core.signal(value);
+            self.ivars().core.signal(value, order::seen());
         }
 
         #[unsafe(method(waitUntilSignaledValue:timeoutMS:))]

@@ -4,7 +4,7 @@
 use super::Kept;
 use super::device::SimDevice;
 use crate::lock;
-use crate::pass::Done;
+use crate::order::Node;
 use objc2::rc::Retained;
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
@@ -15,17 +15,18 @@ use std::sync::{Arc, Mutex};
 /// The state of a fence.
 #[derive(Default)]
 pub struct FenceCore {
-    last_update: Mutex<Option<Done>>,
+    last_update: Mutex<Option<(Arc<Node>, usize)>>,
     label: Mutex<Option<String>>,
 }
 
 impl FenceCore {
-    pub(crate) fn last_update(&self) -> Option<Done> {
+    /// The pass that updates it, and the number of that pass's queue.
+    pub(crate) fn last_update(&self) -> Option<(Arc<Node>, usize)> {
         lock(&self.last_update).clone()
     }
 
-    pub(crate) fn set_last_update(&self, update: Done) {
-        *lock(&self.last_update) = Some(update);
+    pub(crate) fn set_last_update(&self, update: Arc<Node>, queue: usize) {
+        *lock(&self.last_update) = Some((update, queue));
     }
 }
 

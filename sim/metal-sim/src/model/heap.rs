@@ -18,7 +18,6 @@ use objc2_metal::{
     MTLResourceOptions, MTLStorageMode,
 };
 use std::ops::Range;
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
 /// Where buffers of a heap begin, and what their sizes are rounded up to.
@@ -298,13 +297,7 @@ impl SimHeap {
             range: start..start + size,
             aliasable: Mutex::new(false),
         };
-        // SAFETY: inside the heap's memory, which the heap in `placed` keeps alive for as long
-        // as the buffer that holds both.
-        let memory = unsafe {
-            let base = NonNull::new_unchecked(heap.memory.base().add(start));
-            let whole = heap.memory.clone();
-            Memory::foreign(base, length, Some(Box::new(move || drop(whole))))
-        };
+        let memory = Memory::part(&heap.memory, start..start + length);
         let tracking = heap_tracking(heap.options).0 << 8;
         let options = MTLResourceOptions((options.0 & !0x300) | tracking);
         let core = BufferCore::placed(self.ivars().device.get(), memory, options, placed);

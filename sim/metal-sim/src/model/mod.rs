@@ -13,6 +13,7 @@ pub mod encoder;
 pub mod event;
 pub mod fence;
 pub mod heap;
+pub(crate) mod items;
 pub mod library;
 mod not_simulated;
 pub mod pipeline;

@@ -7,6 +7,7 @@ use super::device::SimDevice;
 use super::residency::SimResidencySet;
 use super::{Kept, given};
 use crate::fault::fault;
+use crate::gpu::Gpu;
 use crate::lock;
 use objc2::rc::Retained;
 use objc2::runtime::{NSObject, NSObjectProtocol};
@@ -29,8 +30,15 @@ pub struct Slot(Arc<Slots>);
 impl Slots {
     /// Waits for a free slot, as Metal does. A program whose own thread holds them all would
     /// wait for ever; it is told after a while.
-    fn take(self: &Arc<Self>) -> Slot {
+    fn take(self: &Arc<Self>, gpu: &Gpu) -> Slot {
         const PATIENCE: Duration = Duration::from_secs(30);
+        let mut taken = lock(&self.taken);
+        if *taken < self.limit {
+            *taken += 1;
+            return Slot(Arc::clone(self));
+        }
+        drop(taken);
+        let _waiting = gpu.hurry();
         let taken = lock(&self.taken);
         let waited = self
             .freed
@@ -55,6 +63,12 @@ impl Drop for Slot {
     fn drop(&mut self) {
         *lock(&self.0.taken) -= 1;
         self.0.freed.notify_one();
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.device.get().gpu().forget(self.id);
     }
 }
 
@@ -154,7 +168,7 @@ impl SimQueue {
     }
 
     fn new_command_buffer(&self, retains: bool) -> Retained<SimCommandBuffer> {
-        SimCommandBuffer::new(self, self.ivars().slots.take(), retains)
+        SimCommandBuffer::new(self, self.ivars().slots.take(self.on().gpu()), retains)
     }
 
     /// What tells a device's queues apart.

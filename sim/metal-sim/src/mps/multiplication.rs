@@ -253,6 +253,7 @@ impl SimMultiplication {
                     // SAFETY: as above.
                     unsafe { spoil_large_rows(&product, &c, limit) };
                 }
+                None
             }),
         };
         let uses: [&AnyObject; 3] = [left.buffer(), right.buffer(), result.buffer()];

@@ -246,6 +246,7 @@ impl SimSoftMax {
                         unsafe { softmax_row(&x, &y, index, row, log) };
                     }
                 }
+                None
             }),
         };
         let uses: [&AnyObject; 2] = [input.buffer(), result.buffer()];
@@ -318,6 +319,7 @@ impl SimSoftMaxGradient {
                         unsafe { gradient_row(&dy, &y, &dx, index, row, log) };
                     }
                 }
+                None
             }),
         };
         let uses: [&AnyObject; 3] = [gradient.buffer(), output.buffer(), result.buffer()];

@@ -1,0 +1,288 @@
+//! Litmus tests between command buffers and queues, with MPS, and with the CPU.
+
+use crate::gpu::{
+    Buffer, COUNT, Commands, Gpu, TRACKED, UNTRACKED, blit_fill, finish, floats, two,
+};
+use objc2::runtime::ProtocolObject;
+use objc2::{AnyThread, Message};
+use objc2_metal::{
+    MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandEncoder, MTLCommandQueue,
+    MTLComputeCommandEncoder, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLResource, MTLSharedEvent,
+    MTLStages, MTLStorageMode,
+};
+use objc2_metal_performance_shaders::{
+    MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
+};
+
+pub fn event_between_buffers(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let first = |commands: &Commands| {
+        gpu.pass(commands, "A", |encoder| gpu.fill(encoder, &data));
+        commands.encodeSignalEvent_value(&event, 1);
+    };
+    let second = |commands: &Commands| {
+        if sound {
+            commands.encodeWaitForEvent_value(&event, 1);
+        }
+        gpu.pass(commands, "B", |encoder| gpu.twice(encoder, &data));
+    };
+    two(gpu, first, second);
+}
+
+pub fn event_between_queues(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let (first, second) = (gpu.commands(), gpu.other.commandBuffer().unwrap());
+    if sound {
+        second.encodeWaitForEvent_value(&event, 1);
+    }
+    gpu.pass(&second, "B", |encoder| gpu.twice(encoder, &data));
+    gpu.pass(&first, "A", |encoder| gpu.fill(encoder, &data));
+    first.encodeSignalEvent_value(&event, 1);
+    // The wait may be committed first.
+    second.commit();
+    finish(&first);
+    second.waitUntilCompleted();
+    assert!(!sound || floats(&data)[3] == 8.0);
+}
+
+pub fn event_in_another_buffer(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let buffers = [gpu.commands(), gpu.commands(), gpu.commands()];
+    gpu.pass(&buffers[0], "A", |encoder| gpu.fill(encoder, &data));
+    buffers[0].encodeSignalEvent_value(&event, 1);
+    buffers[if sound { 2 } else { 1 }].encodeWaitForEvent_value(&event, 1);
+    gpu.pass(&buffers[2], "B", |encoder| gpu.twice(encoder, &data));
+    buffers.iter().for_each(|buffer| buffer.commit());
+    buffers[2].waitUntilCompleted();
+}
+
+pub fn event_too_early(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let first = |commands: &Commands| {
+        if !sound {
+            commands.encodeSignalEvent_value(&event, 1);
+        }
+        gpu.pass(commands, "A", |encoder| gpu.fill(encoder, &data));
+        if sound {
+            commands.encodeSignalEvent_value(&event, 1);
+        }
+    };
+    let second = |commands: &Commands| {
+        commands.encodeWaitForEvent_value(&event, 1);
+        gpu.pass(commands, "B", |encoder| gpu.twice(encoder, &data));
+    };
+    two(gpu, first, second);
+}
+
+pub fn event_pair(gpu: &Gpu, sound: bool) {
+    let (data, event, commands) = (gpu.untracked("data"), gpu.event(), gpu.commands());
+    gpu.pass(&commands, "A", |encoder| gpu.fill(encoder, &data));
+    commands.encodeSignalEvent_value(&event, 1);
+    if sound {
+        commands.encodeWaitForEvent_value(&event, 1);
+    }
+    gpu.pass(&commands, "B", |encoder| gpu.twice(encoder, &data));
+    finish(&commands);
+}
+
+pub fn tracked(gpu: &Gpu, sound: bool) {
+    let data = gpu.buffer("data", if sound { TRACKED } else { UNTRACKED });
+    let write = |commands: &Commands| gpu.pass(commands, "A", |it| gpu.fill(it, &data));
+    let read = |commands: &Commands| gpu.pass(commands, "B", |it| gpu.twice(it, &data));
+    two(gpu, write, read);
+    assert!(!sound || floats(&data)[3] == 8.0);
+}
+
+pub fn tracked_across_queues(gpu: &Gpu, sound: bool) {
+    let data = gpu.buffer("data", if sound { TRACKED } else { UNTRACKED });
+    let (first, second) = (gpu.commands(), gpu.other.commandBuffer().unwrap());
+    gpu.pass(&first, "A", |encoder| gpu.fill(encoder, &data));
+    gpu.pass(&second, "B", |encoder| gpu.twice(encoder, &data));
+    first.commit();
+    finish(&second);
+    first.waitUntilCompleted();
+    // Which queue is first is open, but one is.
+    assert!(!sound || [4.0, 8.0].contains(&floats(&data)[3]));
+}
+
+pub fn queue_barrier(gpu: &Gpu, sound: bool) {
+    let data = gpu.untracked("data");
+    let write = |commands: &Commands| gpu.pass(commands, "A", |it| gpu.fill(it, &data));
+    let read = |commands: &Commands| {
+        gpu.pass(commands, "B", |encoder| {
+            if sound {
+                encoder
+                    .barrierAfterQueueStages_beforeStages(MTLStages::Dispatch, MTLStages::Dispatch);
+            }
+            gpu.twice(encoder, &data);
+        });
+    };
+    two(gpu, write, read);
+}
+
+pub fn queue_barrier_elsewhere(gpu: &Gpu, sound: bool) {
+    let data = gpu.untracked("data");
+    let queue = if sound { &gpu.queue } else { &gpu.other };
+    let (first, second) = (gpu.commands(), queue.commandBuffer().unwrap());
+    gpu.pass(&first, "A", |encoder| gpu.fill(encoder, &data));
+    first.commit();
+    gpu.pass(&second, "B", |encoder| {
+        let stages = MTLStages::Dispatch;
+        encoder.barrierAfterQueueStages_beforeStages(stages, stages);
+        gpu.twice(encoder, &data);
+    });
+    finish(&second);
+    first.waitUntilCompleted();
+}
+
+pub fn blit_after_compute(gpu: &Gpu, sound: bool) {
+    let (data, commands, fence) = (gpu.untracked("data"), gpu.commands(), gpu.fence());
+    gpu.pass(&commands, "A", |encoder| {
+        gpu.fill(encoder, &data);
+        encoder.updateFence(&fence);
+    });
+    blit_fill(&commands, &data, sound.then_some(&fence));
+    finish(&commands);
+}
+
+/// A product of matrices that an encoder before has written.
+fn product(gpu: &Gpu, commands: &Commands, left: &Buffer, result: &Buffer) {
+    // SAFETY: 8 rows of 8 floats, as long as the buffers.
+    unsafe {
+        let shape = MPSMatrixDescriptor::matrixDescriptorWithRows_columns_rowBytes_dataType(
+            8,
+            8,
+            32,
+            MPSDataType::Float32,
+        );
+        let matrix = |buffer: &Buffer| {
+            MPSMatrix::initWithBuffer_descriptor(MPSMatrix::alloc(), buffer, &shape)
+        };
+        let kernel =
+            MPSMatrixMultiplication::initWithDevice_resultRows_resultColumns_interiorColumns(
+                MPSMatrixMultiplication::alloc(),
+                &gpu.device,
+                8,
+                8,
+                8,
+            );
+        kernel.encodeToCommandBuffer_leftMatrix_rightMatrix_resultMatrix(
+            commands,
+            &matrix(left),
+            &matrix(left),
+            &matrix(result),
+        );
+    }
+}
+
+pub fn mps_after_compute(gpu: &Gpu, sound: bool) {
+    let (data, result) = (gpu.untracked("data"), gpu.untracked("result"));
+    let (commands, event) = (gpu.commands(), gpu.event());
+    gpu.pass(&commands, "A", |encoder| gpu.fill(encoder, &data));
+    if sound {
+        commands.encodeSignalEvent_value(&event, 1);
+        commands.encodeWaitForEvent_value(&event, 1);
+    }
+    product(gpu, &commands, &data, &result);
+    finish(&commands);
+}
+
+/// MPS's own encoder waits for no fence, whoever else does.
+pub fn mps_behind_fence(gpu: &Gpu, sound: bool) {
+    let (data, result) = (gpu.untracked("data"), gpu.untracked("result"));
+    let (commands, fence, event) = (gpu.commands(), gpu.fence(), gpu.event());
+    gpu.pass(&commands, "A", |encoder| {
+        gpu.fill(encoder, &data);
+        encoder.updateFence(&fence);
+    });
+    gpu.pass(&commands, "waits", |encoder| encoder.waitForFence(&fence));
+    if sound {
+        commands.encodeSignalEvent_value(&event, 1);
+        commands.encodeWaitForEvent_value(&event, 1);
+    }
+    product(gpu, &commands, &data, &result);
+    finish(&commands);
+}
+
+pub fn contents(gpu: &Gpu, sound: bool) {
+    let (data, commands) = (gpu.untracked("data"), gpu.commands());
+    gpu.pass(&commands, "A", |encoder| gpu.fill(encoder, &data));
+    commands.commit();
+    if sound {
+        commands.waitUntilCompleted();
+    }
+    let _ = data.contents();
+    commands.waitUntilCompleted();
+}
+
+/// Buffers of a queue complete in order, those of two do not.
+pub fn contents_after_queue(gpu: &Gpu, sound: bool) {
+    let data = gpu.untracked("data");
+    let queue = if sound { &gpu.queue } else { &gpu.other };
+    let (first, second) = (gpu.commands(), queue.commandBuffer().unwrap());
+    gpu.pass(&first, "A", |encoder| gpu.fill(encoder, &data));
+    first.commit();
+    finish(&second);
+    let _ = data.contents();
+    first.waitUntilCompleted();
+}
+
+pub fn contents_after_status(gpu: &Gpu, sound: bool) {
+    let (data, commands) = (gpu.untracked("data"), gpu.commands());
+    gpu.pass(&commands, "A", |encoder| gpu.fill(encoder, &data));
+    commands.commit();
+    while sound && commands.status() != MTLCommandBufferStatus::Completed {
+        std::thread::yield_now();
+    }
+    let _ = data.contents();
+    commands.waitUntilCompleted();
+}
+
+pub fn contents_after_event(gpu: &Gpu, sound: bool) {
+    let (data, commands, event) = (gpu.untracked("data"), gpu.commands(), gpu.shared_event());
+    gpu.pass(&commands, "A", |encoder| gpu.fill(encoder, &data));
+    commands.encodeSignalEvent_value(ProtocolObject::from_ref(&*event), 1);
+    commands.commit();
+    if sound {
+        assert!(event.waitUntilSignaledValue_timeoutMS(1, 10_000));
+    }
+    let _ = data.contents();
+    commands.waitUntilCompleted();
+}
+
+pub fn wait_between(gpu: &Gpu, sound: bool) {
+    let (data, first, second) = (gpu.untracked("data"), gpu.commands(), gpu.commands());
+    gpu.pass(&first, "A", |encoder| gpu.fill(encoder, &data));
+    first.commit();
+    gpu.pass(&second, "B", |encoder| gpu.twice(encoder, &data));
+    if sound {
+        first.waitUntilCompleted();
+    }
+    finish(&second);
+}
+
+/// Memory of a heap goes to another buffer before its last use has ended.
+pub fn aliased(gpu: &Gpu, sound: bool) {
+    let descriptor = MTLHeapDescriptor::new();
+    descriptor.setSize(COUNT * 4);
+    descriptor.setStorageMode(MTLStorageMode::Private);
+    let heap = gpu.device.newHeapWithDescriptor(&descriptor).unwrap();
+    let options = objc2_metal::MTLResourceOptions::StorageModePrivate;
+    let cut = || {
+        heap.newBufferWithLength_options(COUNT * 4, options)
+            .unwrap()
+    };
+    let (first, second) = (gpu.commands(), gpu.commands());
+    let one = cut();
+    gpu.pass(&first, "A", |encoder| gpu.fill(encoder, &one));
+    first.commit();
+    if sound {
+        first.waitUntilCompleted();
+    }
+    // SAFETY: nobody uses it afterwards, but for the GPU, which is what this is about.
+    unsafe { one.makeAliasable() };
+    let other = cut();
+    gpu.pass(&second, "B", |encoder| gpu.fill(encoder, &other));
+    finish(&second);
+    let _ = (one.retain(), first.status());
+}

@@ -106,9 +106,10 @@ impl Gpu {
     }
 
     fn next(&self) -> Next {
-        let watchdog = Duration::from_millis(rules().watchdog_ms);
         let mut lanes = lock(&self.lanes);
         loop {
+            // Asked each time: it may be chosen while the thread waits for work.
+            let watchdog = Duration::from_millis(rules().watchdog_ms);
             lanes.retain(|lane| !lane.buffers.is_empty());
             let mut earliest: Option<Instant> = None;
             for lane in lanes.iter_mut() {

@@ -2,6 +2,7 @@
 //! contradict each other on. Each is an environment variable, read once; the default is the
 //! reading that lets correct programs pass and incorrect ones be seen.
 
+use crate::inject::Inject;
 use crate::mutant::WithoutBarrier;
 use metal_sim_msl::{Checks, Schedule};
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -52,6 +53,8 @@ pub struct Rules {
     /// `METAL_SIM_WITHOUT_BARRIER` (`N` or `N:TEXT`): barrier N behind TEXT, from 0, is taken out of the sources that
     /// contain it, to see whether the detector misses it. Default: none is.
     pub without_barrier: Option<WithoutBarrier>,
+    /// `METAL_SIM_INJECT`: command buffers that fail, memory that runs out, a slow GPU. Default: none of it.
+    pub inject: Inject,
 }
 
 impl Rules {
@@ -104,6 +107,7 @@ fn from_environment() -> Rules {
         schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
         without_barrier: without_barrier(),
+        inject: inject(),
     }
 }
 
@@ -126,6 +130,14 @@ fn without_barrier() -> Option<WithoutBarrier> {
     Some(text.parse().unwrap_or_else(|why: String| {
         crate::fault::fault("switch", format!("METAL_SIM_WITHOUT_BARRIER: {why}"))
     }))
+}
+
+/// What is injected. A fault that is none would look like one that does no harm, so that is misuse.
+fn inject() -> Inject {
+    let text = std::env::var("METAL_SIM_INJECT").unwrap_or_default();
+    text.parse().unwrap_or_else(|why: String| {
+        crate::fault::fault("switch", format!("METAL_SIM_INJECT: {why}"))
+    })
 }
 
 /// Whether `METAL_SIM_KNOWN` has this kernel: names with commas between, `*` at the end of one for all that begin

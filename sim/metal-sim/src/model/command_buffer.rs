@@ -12,7 +12,7 @@ use crate::account::Work;
 use crate::fault::{fault, warn};
 use crate::gpu::{Progress, look_for, panic_text};
 use crate::lock;
-use crate::pass::{Item, Kind, Op, Pass};
+use crate::pass::{Item, Kind, Op, Pass, Step};
 use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
 use metal_sim_objc::foundation::error;
@@ -50,14 +50,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The watchdog ended a wait.
-    pub(crate) fn timeout() -> Self {
-        let message = "Caused GPU Timeout Error: a wait for an event did not end".to_owned();
+    pub(crate) fn new(code: isize, message: String) -> Self {
         Self {
-            code: 2,
+            code,
             message,
             panic: None,
         }
+    }
+
+    /// The watchdog ended a wait.
+    pub(crate) fn timeout() -> Self {
+        let message = "Caused GPU Timeout Error: a wait for an event did not end".to_owned();
+        Self::new(2, message)
     }
 
     /// Work of a buffer that retains nothing used memory whose buffer was gone.
@@ -66,11 +70,7 @@ impl Failure {
             "Invalid Resource: {label} uses a buffer that was released before the command buffer, \
              which does not retain what it uses, had completed"
         );
-        Self {
-            code: 9,
-            message,
-            panic: None,
-        }
+        Self::new(9, message)
     }
 
     /// The work panicked.
@@ -159,12 +159,20 @@ impl CommandBufferCore {
     }
 
     /// Takes an ended encoder's pass.
-    pub(crate) fn close(&self, pass: Pass) {
+    pub(crate) fn close(&self, mut pass: Pass) {
         Work {
             encoders: 1,
             ..Work::default()
         }
         .add();
+        if let Some(longer) = rules().inject.slow() {
+            let slow = Op {
+                label: "slow GPU".to_owned(),
+                accesses: Vec::new(),
+                run: Box::new(move || std::thread::sleep(longer)),
+            };
+            pass.steps.insert(0, Step::Run(slow));
+        }
         let mut state = lock(&self.state);
         state.open = None;
         state.items.push_back(Item::Pass(pass));
@@ -660,8 +668,11 @@ impl SimCommandBuffer {
                 }
             }
             state.object = Some(Kept::new(self));
-            state.progress = Stage::Committed;
         }
+        if let Some(failure) = rules().inject.commit() {
+            self.core().fail(failure);
+        }
+        lock(&self.core().state).progress = Stage::Committed;
         self.on().gpu().wake();
     }
 }

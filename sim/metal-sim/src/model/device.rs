@@ -385,6 +385,9 @@ impl SimDevice {
         if !bytes.addr().get().is_multiple_of(PAGE) || !length.is_multiple_of(PAGE) || length == 0 {
             return None;
         }
+        if rules().inject.refuses(length) {
+            return None;
+        }
         struct AtEnd(
             RcBlock<dyn Fn(NonNull<c_void>, usize)>,
             NonNull<c_void>,

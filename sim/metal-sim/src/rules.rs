@@ -5,6 +5,7 @@
 use crate::inject::Inject;
 use crate::mutant::WithoutBarrier;
 use metal_sim_msl::{Checks, Schedule};
+use std::fmt::Display;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// What to do about something doubtful.
@@ -16,6 +17,17 @@ pub enum Verdict {
     Warn,
     /// Treat it as misuse.
     Fault,
+}
+
+impl Verdict {
+    /// Does it.
+    pub(crate) fn on(self, rule: &str, detail: impl Display) {
+        match self {
+            Self::Accept => {}
+            Self::Warn => crate::fault::warn(rule, detail),
+            Self::Fault => crate::fault::fault(rule, detail),
+        }
+    }
 }
 
 /// The switches of this process.
@@ -30,6 +42,19 @@ pub struct Rules {
     /// handler while an encoder is open. Candle does; a report says that macOS 26.4 aborts on
     /// it, unconfirmed. Default warn.
     pub handler_with_open_encoder: Verdict,
+    /// `METAL_SIM_EMPTY_BYTES` (`accept`, `warn` or `fault`): `setBytes` of no bytes, which Candle gives kernels for
+    /// the dimensions of a scalar. Metal's debug layer stops on it: default fault with `MTL_DEBUG_LAYER=1`, as on a
+    /// Mac, else warn.
+    pub empty_bytes: Verdict,
+    /// `METAL_SIM_EMPTY_GRID`: a dispatch of no threadgroups or threads. The debug layer stops on it, and without it
+    /// nothing runs, so that programs may count on it. Default fault.
+    pub empty_grid: Verdict,
+    /// `METAL_SIM_OFFSET_ALIGNMENT`: a buffer bound at an offset that is no multiple of what the argument's type is
+    /// aligned to. General knowledge, no page of Apple's. Default fault.
+    pub offset_alignment: Verdict,
+    /// `METAL_SIM_COPY_ALIGNMENT`: a copy between buffers at offsets or of sizes that are no multiple of 4, which Macs
+    /// with an Intel GPU refused. Default warn.
+    pub copy_alignment: Verdict,
     /// `METAL_SIM_WATCHDOG_MS`: after how long a command buffer that waits for an event is
     /// ended with a timeout. Default 10000.
     pub watchdog_ms: u64,
@@ -99,7 +124,11 @@ fn from_environment() -> Rules {
     Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
-        handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
+        handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER", Verdict::Warn),
+        empty_bytes: verdict("METAL_SIM_EMPTY_BYTES", debug_layer()),
+        empty_grid: verdict("METAL_SIM_EMPTY_GRID", Verdict::Fault),
+        offset_alignment: verdict("METAL_SIM_OFFSET_ALIGNMENT", Verdict::Fault),
+        copy_alignment: verdict("METAL_SIM_COPY_ALIGNMENT", Verdict::Warn),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
         checks: checks(),
         watched_text: std::env::var("METAL_SIM_RACES_IN").unwrap_or_default(),
@@ -165,12 +194,21 @@ fn number(name: &str) -> Option<u64> {
     number
 }
 
-/// A switch's verdict; without one, or with a word that is none, it is a warning.
-fn verdict(name: &str) -> Verdict {
+/// What to do about what only Metal's debug layer stops: Apple's own variable says whether somebody wants to know.
+fn debug_layer() -> Verdict {
+    match std::env::var("MTL_DEBUG_LAYER").as_deref() {
+        Ok("" | "0") | Err(_) => Verdict::Warn,
+        Ok(_) => Verdict::Fault,
+    }
+}
+
+/// A switch's verdict, or else the default; a word that is none is told once and is a warning.
+fn verdict(name: &str, default: Verdict) -> Verdict {
     match std::env::var(name).as_deref() {
         Ok("accept") => Verdict::Accept,
         Ok("fault") => Verdict::Fault,
-        Ok("warn") | Err(_) => Verdict::Warn,
+        Ok("warn") => Verdict::Warn,
+        Err(_) => default,
         Ok(other) => {
             let told = format!("{name}={other} is none of accept, warn, fault; warn is used");
             crate::fault::warn("switch", told);

@@ -7,9 +7,9 @@ use super::descriptors::{SimBlitPassDescriptor, SimComputePassDescriptor};
 use super::device::SimDevice;
 use super::event::{SimEvent, SimSharedEvent};
 use super::queue::{SimQueue, Slot};
-use super::{Kept, given};
+use super::{Kept, call_block, given};
 use crate::account::Work;
-use crate::fault::{fault, warn};
+use crate::fault::fault;
 use crate::gpu::{Progress, look_for, panic_text};
 use crate::lock;
 use crate::pass::{Item, Kind, Op, Pass, Step};
@@ -294,7 +294,9 @@ fn call(handlers: Vec<Handler>, object: Option<&Kept<SimCommandBuffer>>) {
         for handler in &handlers {
             let buffer: &ProtocolObject<dyn MTLCommandBuffer> =
                 ProtocolObject::from_ref(object.get());
-            handler.0.call((NonNull::from(buffer),));
+            call_block("handler of a command buffer", || {
+                handler.0.call((NonNull::from(buffer),));
+            });
         }
         drop(handlers);
     });
@@ -613,12 +615,13 @@ impl SimCommandBuffer {
             );
         }
         if lock(&self.core().state).open.is_some() {
-            let told = format!("{call} on {} while an encoder is open", self.title());
-            match rules().handler_with_open_encoder {
-                Verdict::Accept => {}
-                Verdict::Warn => warn("handler with an open encoder", "some systems abort on it"),
-                Verdict::Fault => fault("handler with an open encoder", told),
-            }
+            let verdict = rules().handler_with_open_encoder;
+            // A warning is told once, and not for each buffer.
+            let told = match verdict {
+                Verdict::Fault => format!("{call} on {}", self.title()),
+                _ => "some systems abort on it".to_owned(),
+            };
+            verdict.on("handler with an open encoder", told);
         }
         // SAFETY: the caller's promise.
         match unsafe { RcBlock::copy(block) } {

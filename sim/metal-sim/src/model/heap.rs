@@ -222,6 +222,10 @@ impl SimHeap {
         Some(unsafe { msg_send![super(Self::alloc().set_ivars(heap)), init] })
     }
 
+    pub(crate) fn on(&self) -> &SimDevice {
+        self.ivars().device.get()
+    }
+
     fn gaps(&self, taken: &[Range<usize>]) -> Vec<Range<usize>> {
         let mut gaps = Vec::new();
         let mut at = 0;

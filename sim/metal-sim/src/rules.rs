@@ -36,6 +36,9 @@ pub struct Rules {
     /// `METAL_SIM_READ_C`: an MPS product with beta = 0 reads C all the same, so that
     /// garbage in an output buffer shows (NaN × 0 is NaN). Default off, as BLAS reads.
     pub read_c_when_beta_is_zero: bool,
+    /// `METAL_SIM_IGNORE_BATCH_START`: MPS kernels begin with the first matrix of a batch whatever `batchStart` says, as
+    /// one report has it of macOS 26.5. Default off, as the header says.
+    pub ignore_batch_start: bool,
     /// `METAL_SIM_DEVICES`: how many devices there are. Default 1.
     pub devices: usize,
     /// `METAL_SIM_HANDLER_WITH_OPEN_ENCODER` (`accept`, `warn` or `fault`): adding a completed
@@ -123,6 +126,7 @@ pub fn choose(change: impl FnOnce(&mut Rules)) {
 fn from_environment() -> Rules {
     Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
+        ignore_batch_start: number("METAL_SIM_IGNORE_BATCH_START").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
         handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER", Verdict::Warn),
         empty_bytes: verdict("METAL_SIM_EMPTY_BYTES", debug_layer()),

@@ -10,7 +10,7 @@ mod encoders;
 mod events;
 mod fences;
 mod heaps;
-mod kernels;
+pub(crate) mod kernels;
 mod nil;
 mod residency;
 

@@ -92,8 +92,9 @@ fn questions() -> bool {
     );
     let plain = ANSWERS.iter().map(|(id, answer)| (*id, "", *answer));
     let all = plain.chain(SWITCHED.iter().copied());
-    all.map(|(id, switch, answer)| is_answered(id, switch, answer))
-        .fold(true, |all, one| all && one)
+    // Every one is asked, whatever the others say.
+    let wrong = all.filter(|(id, switch, answer)| !is_answered(id, switch, answer));
+    wrong.count() == 0
 }
 
 fn is_answered(id: &str, switch: &str, expected: &str) -> bool {

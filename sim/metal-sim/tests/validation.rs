@@ -3,6 +3,7 @@
 // These tests use the raw bindings, as a Metal program would.
 #![allow(unsafe_code)]
 
+use candle_core::{DType, Device, Tensor};
 use metal_sim::rules::{self, Rules, Verdict};
 use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::ProtocolObject;
@@ -166,4 +167,20 @@ fn a_copy_of_odd_bytes() {
             std::panic::resume_unwind(fault);
         }
     });
+}
+
+/// Of no empty grid: Candle stops before it. To be reported to Candle; this test tells when it changes.
+#[test]
+fn candle_panics_for_tensors_without_elements() {
+    let _alone = alone();
+    type Call = fn(&Tensor) -> candle_core::Result<Tensor>;
+    let calls: [Call; 3] = [|x| x.sum(1), |x| x.to_dtype(DType::F16), |x| x.gt(0.)];
+    for call in calls {
+        let device = Device::new_metal(0).unwrap();
+        let empty = Tensor::zeros((0, 3), DType::F32, &device).unwrap();
+        let called = catch_unwind(AssertUnwindSafe(|| call(&empty).map(drop)));
+        assert!(called.is_err());
+        // What it leaves has an encoder that nobody can end.
+        std::mem::forget((device, empty));
+    }
 }

@@ -262,26 +262,52 @@ fn candle_reads_past_an_earlier_failure_and_a_wait_tells() {
     assert!(device.synchronize().is_err());
 }
 
+/// An op that MPS computes.
+type ByMps = fn(&Tensor) -> Result<Tensor, String>;
+
+fn said<E: std::fmt::Display>(error: E) -> String {
+    error.to_string()
+}
+
+/// Each waits for Candle's work and for its own, and allocates its result: whatever fails is told, and no number is
+/// wrong.
 #[test]
-fn products_by_mps_report_failures() {
+fn ops_by_mps_report_what_fails() {
     let _alone = alone();
     let (device, x) = candle();
-    let right = x.t().unwrap().contiguous().unwrap();
-    device.synchronize().unwrap();
-    let exact = x.matmul_mps(&right).unwrap().to_vec2::<f32>().unwrap();
-    // The product waits for Candle's work and for its own: whichever fails is told.
-    for at in 1..=2 {
-        inject(&format!("timeout@{at}"));
-        let result = x
-            .matmul_mps(&right)
-            .map_err(|error| error.to_string())
-            .and_then(|it| it.to_vec2::<f32>().map_err(|error| error.to_string()));
-        match result {
-            Ok(values) => assert_eq!(values, exact, "command buffer {at}"),
-            Err(error) => assert!(error.contains("injected"), "{error}"),
+    let ops: [(&str, ByMps); 3] = [
+        ("matmul_mps", |x| {
+            x.matmul_mps(&x.t().map_err(said)?).map_err(said)
+        }),
+        ("softmax_mps", |x| x.softmax_mps().map_err(said)),
+        ("log_softmax_mps", |x| x.log_softmax_mps().map_err(said)),
+    ];
+    let run = |op: ByMps| -> Result<Vec<Vec<f32>>, String> {
+        autoreleasepool(|_| {
+            // Work of Candle's that the op has to wait for, in memory that is allocated again each time.
+            device.synchronize().map_err(said)?;
+            let result = op(&(&x + 1.0).map_err(said)?)?;
+            device.synchronize().map_err(said)?;
+            result.to_vec2().map_err(said)
+        })
+    };
+    for (name, op) in ops {
+        inject("nil@0");
+        let exact = run(op).unwrap();
+        let (commits, allocations) = rules::rules().inject.so_far();
+        assert!(commits > 1 && allocations > 1, "{name}");
+        let commits = (1..=commits).map(|at| format!("timeout@{at}"));
+        for fault in commits.chain((1..=allocations).map(|at| format!("nil@{at}"))) {
+            inject(&fault);
+            match catch_unwind(AssertUnwindSafe(|| run(op))) {
+                Ok(Ok(values)) => assert_eq!(values, exact, "{name}, {fault}"),
+                Ok(Err(_)) => {}
+                Err(_) => panic!("{name}, {fault}: a panic"),
+            }
+            inject("");
+            let _ = device.synchronize();
+            assert_eq!(run(op).unwrap(), exact, "{name}, after {fault}");
         }
-        inject("");
-        let _ = device.synchronize();
     }
 }
 

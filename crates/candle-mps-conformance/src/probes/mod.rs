@@ -187,15 +187,17 @@ impl Ended {
                 detail: some(),
             });
         }
-        let last = self.told.lines().find(|line| !line.is_empty());
-        let last = last.unwrap_or("it said nothing").trim();
+        // Where a panic was says less than what it said.
+        let says = |line: &&str| !line.is_empty() && !line.starts_with("thread '");
+        let said = self.told.lines().find(says);
+        let said = said.unwrap_or("it said nothing").trim();
         match (self.status, probe.if_it_ends) {
             (None, _) => Asked::Broken(format!("no answer within {PATIENCE:?}")),
             (Some(_), Some(switch)) => {
                 let answer = Answer::new("the process ends").switch(switch);
-                Asked::Answer(answer.detail(last))
+                Asked::Answer(answer.detail(said))
             }
-            (Some(status), None) => Asked::Broken(format!("{status}: {last}")),
+            (Some(status), None) => Asked::Broken(format!("{status}: {said}")),
         }
     }
 }

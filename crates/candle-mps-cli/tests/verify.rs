@@ -294,6 +294,10 @@ fn all_ops_are_right_on_metal() {
     let conformance = &results["conformance"];
     assert_eq!(conformance["broken"], serde_json::json!([]));
     assert!(conformance["kept"].as_u64().unwrap() > 20, "{conformance}");
+    let probes = results["probes"].as_array().unwrap();
+    let answered = probes.iter().filter(|probe| probe["answer"].is_string());
+    assert!(answered.count() >= 10, "{probes:?}");
+    assert!(probes.iter().all(|probe| probe["question"].is_string()));
     std::fs::remove_dir_all(folder).unwrap();
 }
 

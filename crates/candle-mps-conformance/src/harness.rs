@@ -41,6 +41,7 @@ pub struct Filter {
 
 /// The first thing that a binary with a harness does: a child runs its one case and ends here.
 pub fn child() {
+    crate::probes::child();
     let Ok(name) = std::env::var(CASE) else {
         return;
     };

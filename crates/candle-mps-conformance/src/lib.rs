@@ -5,6 +5,8 @@
 //! Some promises are about misuse: the process ends. Such a body runs in a child process
 //! (`run` starts it), so a test binary that uses this crate begins with `child`.
 //!
+//! What Apple leaves open is in a second registry (`probes`): questions, to which a machine gives its answer (`ask`).
+//!
 //! Everything is behind the feature `metal`.
 #![cfg(feature = "metal")]
 // Misuse on purpose needs the raw bindings: the safe layer would refuse it.
@@ -14,9 +16,11 @@ mod harness;
 mod machine;
 mod metal;
 mod mps;
+mod probes;
 
 pub use harness::{Filter, Outcome, Report, child, harness, run};
 pub use machine::Machine;
+pub use probes::{Answer, Asked, Probe, ask, probes};
 
 /// One promise.
 #[derive(Clone, Copy, Debug)]

@@ -6,6 +6,7 @@
 //! | how much work an op gives the GPU, beside Candle's own | `cargo xtask bench gpu-work`, `tests/goals.rs` |
 //! | whether its kernels race, and the detector misses each of their barriers | `tests/own_kernels.rs` |
 //! | what a thousand calls leave behind | `tests/memory.rs` |
+//! | what they answer when there is no memory, or a command buffer fails | `tests/inject.rs` |
 
 mod candle;
 pub mod goal;

@@ -199,9 +199,9 @@ impl Gpu {
     }
 
     fn next(&self, chooser: &mut Chooser) -> Next {
-        let watchdog = Duration::from_millis(rules().watchdog_ms);
         let mut lanes = lock(&self.lanes);
         loop {
+            let watchdog = Duration::from_millis(rules().watchdog_ms);
             // Switches may have changed while this thread slept.
             chooser.follow(rules());
             self.busy.store(false, Ordering::Release);

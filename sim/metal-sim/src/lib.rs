@@ -17,6 +17,7 @@
 //! | `rules` | the switches for behaviour that sources disagree about |
 //! | `account` | how much work was given to the GPU |
 //! | `mutant` | kernels with a barrier taken away |
+//! | `inject` | command buffers that fail, memory that runs out, on demand |
 //!
 //! Two forms come from this source: the Rust library, for tests that link it, and a shared
 //! library that is installed as `libobjc.so`, for programs that do not know about it.
@@ -28,6 +29,7 @@ pub mod account;
 pub mod check;
 pub mod gpu;
 pub mod hazards;
+pub mod inject;
 pub mod memory;
 pub mod model;
 pub mod mps;

@@ -2,9 +2,11 @@
 //! contradict each other on. Each is an environment variable, read once; the default is the
 //! reading that lets correct programs pass and incorrect ones be seen.
 
+use crate::inject::Inject;
 use crate::mutant::WithoutBarrier;
 use crate::schedule::Mode;
 use metal_sim_msl::{Checks, Schedule};
+use std::fmt::Display;
 use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// What to do about something doubtful.
@@ -18,18 +20,45 @@ pub enum Verdict {
     Fault,
 }
 
+impl Verdict {
+    /// Does it.
+    pub(crate) fn on(self, rule: &str, detail: impl Display) {
+        match self {
+            Self::Accept => {}
+            Self::Warn => crate::fault::warn(rule, detail),
+            Self::Fault => crate::fault::fault(rule, detail),
+        }
+    }
+}
+
 /// The switches of this process.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// `METAL_SIM_READ_C`: an MPS product with beta = 0 reads C all the same, so that
     /// garbage in an output buffer shows (NaN × 0 is NaN). Default off, as BLAS reads.
     pub read_c_when_beta_is_zero: bool,
+    /// `METAL_SIM_IGNORE_BATCH_START`: MPS kernels begin with the first matrix of a batch whatever `batchStart` says, as
+    /// one report has it of macOS 26.5. Default off, as the header says.
+    pub ignore_batch_start: bool,
     /// `METAL_SIM_DEVICES`: how many devices there are. Default 1.
     pub devices: usize,
     /// `METAL_SIM_HANDLER_WITH_OPEN_ENCODER` (`accept`, `warn` or `fault`): adding a completed
     /// handler while an encoder is open. Candle does; a report says that macOS 26.4 aborts on
     /// it, unconfirmed. Default warn.
     pub handler_with_open_encoder: Verdict,
+    /// `METAL_SIM_EMPTY_BYTES` (`accept`, `warn` or `fault`): `setBytes` of no bytes, which Candle gives kernels for
+    /// the dimensions of a scalar. Metal's debug layer stops on it: default fault with `MTL_DEBUG_LAYER=1`, as on a
+    /// Mac, else warn.
+    pub empty_bytes: Verdict,
+    /// `METAL_SIM_EMPTY_GRID`: a dispatch of no threadgroups or threads. The debug layer stops on it, and without it
+    /// nothing runs, so that programs may count on it. Default fault.
+    pub empty_grid: Verdict,
+    /// `METAL_SIM_OFFSET_ALIGNMENT`: a buffer bound at an offset that is no multiple of what the argument's type is
+    /// aligned to. General knowledge, no page of Apple's. Default fault.
+    pub offset_alignment: Verdict,
+    /// `METAL_SIM_COPY_ALIGNMENT`: a copy between buffers at offsets or of sizes that are no multiple of 4, which Macs
+    /// with an Intel GPU refused. Default warn.
+    pub copy_alignment: Verdict,
     /// `METAL_SIM_WATCHDOG_MS`: after how long a command buffer that waits for an event is
     /// ended with a timeout. Default 10000.
     pub watchdog_ms: u64,
@@ -63,6 +92,8 @@ pub struct Rules {
     /// `METAL_SIM_WITHOUT_BARRIER` (`N` or `N:TEXT`): barrier N behind TEXT, from 0, is taken out of the sources that
     /// contain it, to see whether the detector misses it. Default: none is.
     pub without_barrier: Option<WithoutBarrier>,
+    /// `METAL_SIM_INJECT`: command buffers that fail, memory that runs out, a slow GPU. Default: none of it.
+    pub inject: Inject,
 }
 
 impl Rules {
@@ -111,8 +142,13 @@ pub(crate) fn set(rules: &'static Rules) {
 fn from_environment() -> Rules {
     Rules {
         read_c_when_beta_is_zero: number("METAL_SIM_READ_C").is_some_and(|on| on != 0),
+        ignore_batch_start: number("METAL_SIM_IGNORE_BATCH_START").is_some_and(|on| on != 0),
         devices: number("METAL_SIM_DEVICES").unwrap_or(1).max(1) as usize,
-        handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER"),
+        handler_with_open_encoder: verdict("METAL_SIM_HANDLER_WITH_OPEN_ENCODER", Verdict::Warn),
+        empty_bytes: verdict("METAL_SIM_EMPTY_BYTES", debug_layer()),
+        empty_grid: verdict("METAL_SIM_EMPTY_GRID", Verdict::Fault),
+        offset_alignment: verdict("METAL_SIM_OFFSET_ALIGNMENT", Verdict::Fault),
+        copy_alignment: verdict("METAL_SIM_COPY_ALIGNMENT", Verdict::Warn),
         watchdog_ms: number("METAL_SIM_WATCHDOG_MS").unwrap_or(10_000),
         checks: checks(),
         watched_text: std::env::var("METAL_SIM_RACES_IN").unwrap_or_default(),
@@ -124,6 +160,7 @@ fn from_environment() -> Rules {
         schedule: schedule(),
         large_product_defect: number("METAL_SIM_LARGE_PRODUCT_DEFECT"),
         without_barrier: without_barrier(),
+        inject: inject(),
     }
 }
 
@@ -148,6 +185,14 @@ fn without_barrier() -> Option<WithoutBarrier> {
     }))
 }
 
+/// What is injected. A fault that is none would look like one that does no harm, so that is misuse.
+fn inject() -> Inject {
+    let text = std::env::var("METAL_SIM_INJECT").unwrap_or_default();
+    text.parse().unwrap_or_else(|why: String| {
+        crate::fault::fault("switch", format!("METAL_SIM_INJECT: {why}"))
+    })
+}
+
 /// A switch's number; a value that is none is told once and counts as absent.
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -161,12 +206,21 @@ fn number(name: &str) -> Option<u64> {
     number
 }
 
-/// A switch's verdict; without one, or with a word that is none, it is a warning.
-fn verdict(name: &str) -> Verdict {
+/// What to do about what only Metal's debug layer stops: Apple's own variable says whether somebody wants to know.
+fn debug_layer() -> Verdict {
+    match std::env::var("MTL_DEBUG_LAYER").as_deref() {
+        Ok("" | "0") | Err(_) => Verdict::Warn,
+        Ok(_) => Verdict::Fault,
+    }
+}
+
+/// A switch's verdict, or else the default; a word that is none is told once and is a warning.
+fn verdict(name: &str, default: Verdict) -> Verdict {
     match std::env::var(name).as_deref() {
         Ok("accept") => Verdict::Accept,
         Ok("fault") => Verdict::Fault,
-        Ok("warn") | Err(_) => Verdict::Warn,
+        Ok("warn") => Verdict::Warn,
+        Err(_) => default,
         Ok(other) => {
             let told = format!("{name}={other} is none of accept, warn, fault; warn is used");
             crate::fault::warn("switch", told);

@@ -19,6 +19,9 @@ pub struct Verify {
     pub training: Vec<Training>,
     /// What Metal and MPS promise, held against this machine; where there is one.
     pub conformance: Option<Conformance>,
+    /// What Apple leaves open, and what this machine answers.
+    #[serde(default)]
+    pub probes: Vec<Probe>,
     /// Whether nothing missed its bound and no promise was broken.
     pub ok: bool,
 }
@@ -77,4 +80,18 @@ pub struct Conformance {
     pub broken: Vec<(String, String)>,
     /// Name of the promise, and why it could not be asked.
     pub skipped: Vec<(String, String)>,
+}
+
+/// A question that Apple leaves open. No answer is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    /// As `docs/open-questions.md` has it.
+    pub id: String,
+    pub question: String,
+    /// None: it could not be asked.
+    pub answer: Option<String>,
+    /// The simulator's switch that the answer would set, if there is one.
+    pub switch: Option<String>,
+    /// Figures beside the answer, or why there is none.
+    pub detail: Option<String>,
 }

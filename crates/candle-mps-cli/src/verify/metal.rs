@@ -1,5 +1,5 @@
-//! `verify --device metal`: every op, by the route that the table chooses, the ops of MPS, and what Metal and MPS
-//! promise. AdamW has no kernel of ours there; its rows say so, and have no figures.
+//! `verify --device metal`: every op, by the route that the table chooses, the ops of MPS, what Metal and MPS
+//! promise, and what they leave open. AdamW has no kernel of ours there; its rows say so, and have no figures.
 
 use candle_core::{DType, Device};
 
@@ -27,7 +27,7 @@ pub fn on_metal(arguments: &Arguments) -> Result<Verify, Error> {
     let promises = if whole { conformance::count() } else { 0 };
     let count = wanted().count() * mps::DTYPES.len() + fused().count() * DTYPES.len();
     let progress = Progress::new(count + promises);
-    let (mut rows, conformance) = panics::kept(|| {
+    let (mut rows, conformance, probes) = panics::kept(|| {
         let mut rows = Vec::new();
         for op in wanted() {
             for dtype in mps::DTYPES {
@@ -42,7 +42,9 @@ pub fn on_metal(arguments: &Arguments) -> Result<Verify, Error> {
             }
         }
         let conformance = whole.then(|| conformance::ask(|name| progress.step(name)));
-        (rows, conformance)
+        let probe = || conformance::probe(|question| progress.step(question));
+        let probes = if whole { probe() } else { Vec::new() };
+        (rows, conformance, probes)
     });
     let adamw = super::adamw::NAME;
     if arguments.wants(adamw) {
@@ -53,6 +55,7 @@ pub fn on_metal(arguments: &Arguments) -> Result<Verify, Error> {
     let mut results = arguments.results(rows);
     results.ok &= conformance.as_ref().is_none_or(|it| it.broken.is_empty());
     results.conformance = conformance;
+    results.probes = probes;
     Ok(results)
 }
 

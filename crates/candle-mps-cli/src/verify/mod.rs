@@ -179,6 +179,7 @@ impl Arguments {
             rows,
             training: Vec::new(),
             conformance: None,
+            probes: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::results::Pass;
-use crate::results::verify::{Conformance, Outcome, Row, Training, Verify};
+use crate::results::verify::{Conformance, Outcome, Probe, Row, Training, Verify};
 use crate::style::{BAD, FAINT, GOOD, TOPIC};
 
 /// Writes everything with colours; the caller's stream drops those that nobody would see.
@@ -34,6 +34,9 @@ pub fn write(results: &Verify, written: Option<&Path>, out: &mut impl Write) -> 
     }
     if let Some(conformance) = &results.conformance {
         write_conformance(conformance, out)?;
+    }
+    if !results.probes.is_empty() {
+        write_probes(&results.probes, out)?;
     }
     let style = if results.ok { GOOD } else { BAD };
     writeln!(out, "{style}{}{style:#}", summary(results))?;
@@ -154,6 +157,26 @@ fn write_conformance(conformance: &Conformance, out: &mut impl Write) -> io::Res
     )
 }
 
+/// Questions with their answers; none is wrong.
+fn write_probes(probes: &[Probe], out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "\n{TOPIC}probes{TOPIC:#}: what Apple leaves open, and what this machine answers"
+    )?;
+    for probe in probes {
+        writeln!(out, "{:<3} {}", probe.id, probe.question)?;
+        let answer = probe.answer.as_deref().unwrap_or("not asked");
+        writeln!(out, "    {answer}")?;
+        if let Some(detail) = &probe.detail {
+            writeln!(out, "    {FAINT}{detail}{FAINT:#}")?;
+        }
+        if let Some(switch) = &probe.switch {
+            writeln!(out, "    {FAINT}simulator: {switch}{FAINT:#}")?;
+        }
+    }
+    writeln!(out)
+}
+
 /// `verify: 22 ops x 4 dtypes, forward and backward, 1600 cases: all within bounds`
 pub fn summary(results: &Verify) -> String {
     let run = || results.rows.iter().filter(|row| !not_built(row));
@@ -259,6 +282,24 @@ mod tests {
         assert!(text.contains("not built: later\n  fused\n"), "{text}");
         let line = "verify: 1 op x 1 dtype, forward and backward, 7 cases: all within bounds\n";
         assert!(text.ends_with(line), "{text}");
+    }
+
+    #[test]
+    fn probes_are_told_with_their_switches() {
+        let mut results = results(Outcome::Ok);
+        let asked = |id: &str, answer: Option<&str>| Probe {
+            id: id.to_owned(),
+            question: "is it so?".to_owned(),
+            answer: answer.map(str::to_owned),
+            switch: answer.map(|_| "SWITCH=1".to_owned()),
+            detail: Some("a detail".to_owned()),
+        };
+        results.probes = vec![asked("b", Some("it is")), asked("e", None)];
+        let text = text(&results);
+        let told = "b   is it so?\n    it is\n    a detail\n    simulator: SWITCH=1\n";
+        assert!(text.contains(told), "{text}");
+        let told = "e   is it so?\n    not asked\n    a detail\n\n";
+        assert!(text.contains(told), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Blits: fills and copies, inside their buffers, on one device.
 
 use super::cases;
-use crate::Expect::{Ends, Holds};
+use crate::Expect::{Ends, Holds, Undefined};
 use crate::machine::{Buffer, contents};
 use crate::{Machine, NotHere};
 use objc2::runtime::ProtocolObject;
@@ -19,6 +19,7 @@ cases! {
     "blit: a copy from past the end": Ends("copyFromBuffer range") => copy_from_outside,
     "blit: a copy to past the end": Ends("copyFromBuffer range") => copy_to_outside,
     "blit: a copy whose end overflows": Ends("copyFromBuffer range") => copy_overflow,
+    "blit: a copy over a part of itself": Undefined("copyFromBuffer overlap") => copy_over_itself,
     "blit: a buffer of another device": Ends("another device") => other_device,
     "blit: synchronising what is not managed": Ends("synchronizeResource") => synchronise_shared,
 }
@@ -154,6 +155,14 @@ fn copy_overflow(machine: &Machine) -> Result<(), NotHere> {
     let (source, destination) = (machine.shared(64), machine.shared(64));
     blit(machine, |encoder| {
         copy(encoder, (&source, usize::MAX - 3), (&destination, 0), 8)
+    });
+    Ok(())
+}
+
+fn copy_over_itself(machine: &Machine) -> Result<(), NotHere> {
+    let buffer = machine.shared(64);
+    blit(machine, |encoder| {
+        copy(encoder, (&buffer, 0), (&buffer, 16), 32)
     });
     Ok(())
 }

@@ -33,6 +33,9 @@ cases! {
     "command buffer: a completed handler after the commit": Ends("handler after commit") => handler_after_commit,
     "command buffer: a scheduled handler after the commit": Ends("handler after commit") => scheduled_handler_after_commit,
     "command buffer: a wait before the commit": Undefined("waitUntilCompleted") => wait_before_commit,
+    "command buffer: a wait for its scheduling before the commit": Undefined("waitUntilScheduled") => scheduled_before_commit,
+    "command buffer: a panic in a completed handler": Ends("panic in a handler") => panic_in_handler,
+    "command buffer: a queue for none": Undefined("newCommandQueueWithMaxCommandBufferCount") => queue_for_none,
 }
 
 const SOON: Duration = Duration::from_secs(5);
@@ -274,5 +277,27 @@ fn scheduled_handler_after_commit(machine: &Machine) -> Result<(), NotHere> {
 
 fn wait_before_commit(machine: &Machine) -> Result<(), NotHere> {
     machine.commands().waitUntilCompleted();
+    Ok(())
+}
+
+fn scheduled_before_commit(machine: &Machine) -> Result<(), NotHere> {
+    machine.commands().waitUntilScheduled();
+    Ok(())
+}
+
+fn panic_in_handler(machine: &Machine) -> Result<(), NotHere> {
+    let commands = machine.commands();
+    let handler: Handler = RcBlock::new(|_| panic!("nobody catches this"));
+    // SAFETY: the block is valid.
+    unsafe { commands.addCompletedHandler(RcBlock::as_ptr(&handler)) };
+    finish(&commands);
+    // The handlers may run behind the wait.
+    std::thread::sleep(SOON);
+    Ok(())
+}
+
+fn queue_for_none(machine: &Machine) -> Result<(), NotHere> {
+    use objc2_metal::MTLDevice;
+    machine.device().newCommandQueueWithMaxCommandBufferCount(0);
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::Expect::{Ends, Holds};
 use crate::{Machine, NotHere};
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{
-    MTLBarrierScope, MTLCommandBuffer, MTLCommandEncoder, MTLComputeCommandEncoder,
+    MTLBarrierScope, MTLCommandBuffer, MTLCommandEncoder, MTLComputeCommandEncoder, MTLDevice,
     MTLDispatchType, MTLResourceUsage, MTLSize,
 };
 use std::ptr::NonNull;
@@ -13,11 +13,13 @@ use std::ptr::NonNull;
 cases! {
     "compute: bindings and barriers without a dispatch do nothing": Holds => bindings,
     "compute: setBytes takes at most 4096 bytes": Ends("setBytes") => too_many_bytes,
+    "compute: setBytes takes at least one": Ends("setBytes") => no_bytes,
     "compute: a buffer offset past the end": Ends("setBuffer") => offset_outside,
     "compute: a moved offset past the end": Ends("setBufferOffset") => moved_outside,
     "compute: moving the offset of nothing": Ends("setBufferOffset") => moved_nothing,
     "compute: there are 31 buffer slots": Ends("buffer slots") => slot_32,
     "compute: threadgroup memory comes in 16 bytes": Ends("setThreadgroupMemoryLength") => odd_memory,
+    "compute: a threadgroup has so much memory": Ends("setThreadgroupMemoryLength") => too_much_memory,
     "compute: a dispatch without a pipeline": Ends("no compute pipeline") => no_pipeline,
 }
 
@@ -57,6 +59,14 @@ fn too_many_bytes(machine: &Machine) -> Result<(), NotHere> {
     // SAFETY: the bytes are valid; that they are too many is the test.
     compute(machine, |encoder| unsafe {
         encoder.setBytes_length_atIndex(NonNull::from(&bytes).cast(), bytes.len(), 0);
+    });
+    Ok(())
+}
+
+fn no_bytes(machine: &Machine) -> Result<(), NotHere> {
+    // SAFETY: the pointer is valid; that there is nothing behind it is the test.
+    compute(machine, |encoder| unsafe {
+        encoder.setBytes_length_atIndex(NonNull::from(&0u8).cast(), 0, 0);
     });
     Ok(())
 }
@@ -101,6 +111,15 @@ fn odd_memory(machine: &Machine) -> Result<(), NotHere> {
     // SAFETY: the length is the test.
     compute(machine, |encoder| unsafe {
         encoder.setThreadgroupMemoryLength_atIndex(20, 0)
+    });
+    Ok(())
+}
+
+fn too_much_memory(machine: &Machine) -> Result<(), NotHere> {
+    let most = machine.device().maxThreadgroupMemoryLength();
+    // SAFETY: the length is the test.
+    compute(machine, |encoder| unsafe {
+        encoder.setThreadgroupMemoryLength_atIndex(most + 16, 0);
     });
     Ok(())
 }

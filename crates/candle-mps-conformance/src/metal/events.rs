@@ -24,6 +24,7 @@ cases! {
     "shared event: the GPU signals the CPU": Holds => gpu_signals,
     "shared event: a wait of the CPU can time out": Holds => cpu_wait_times_out,
     "shared event: a listener is told once the value is reached": Holds => listener,
+    "shared event: a panic in a listener": Ends("panic in a listener") => panic_in_listener,
     "event: a wait with an open encoder": Ends("encoder already open") => wait_in_encoder,
     "event: a signal with an open encoder": Ends("encoder already open") => signal_in_encoder,
     "event: a signal after the commit": Ends("encode after commit") => signal_after_commit,
@@ -168,6 +169,19 @@ fn listener(machine: &Machine) -> Result<(), NotHere> {
     event.setSignaledValue(6);
     assert!(receiver.recv_timeout(BRIEFLY).is_err(), "once");
     commands.waitUntilCompleted();
+    Ok(())
+}
+
+fn panic_in_listener(machine: &Machine) -> Result<(), NotHere> {
+    let event = machine.device().newSharedEvent().expect("an event");
+    let listener = MTLSharedEventListener::init(MTLSharedEventListener::alloc());
+    let note = RcBlock::new(|_: NonNull<ProtocolObject<dyn MTLSharedEvent>>, _: u64| {
+        panic!("nobody catches this")
+    });
+    // SAFETY: the block is valid.
+    unsafe { event.notifyListener_atValue_block(&listener, 1, RcBlock::as_ptr(&note)) };
+    event.setSignaledValue(1);
+    std::thread::sleep(SOON);
     Ok(())
 }
 

@@ -66,11 +66,11 @@ kernel void small(device uint* data [[buffer(0)]], uint i [[thread_position_in_g
 }
 ";
 
-type Library = Retained<ProtocolObject<dyn MTLLibrary>>;
-type Pipeline = Retained<ProtocolObject<dyn MTLComputePipelineState>>;
-type Encoder = ProtocolObject<dyn MTLComputeCommandEncoder>;
+pub(crate) type Library = Retained<ProtocolObject<dyn MTLLibrary>>;
+pub(crate) type Pipeline = Retained<ProtocolObject<dyn MTLComputePipelineState>>;
+pub(crate) type Encoder = ProtocolObject<dyn MTLComputeCommandEncoder>;
 
-fn library(machine: &Machine) -> Library {
+pub(crate) fn library(machine: &Machine) -> Library {
     let source = NSString::from_str(SOURCE);
     let made = machine
         .device()
@@ -78,7 +78,7 @@ fn library(machine: &Machine) -> Library {
     made.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn pipeline(machine: &Machine, name: &str) -> Pipeline {
+pub(crate) fn pipeline(machine: &Machine, name: &str) -> Pipeline {
     let function = library(machine).newFunctionWithName(&NSString::from_str(name));
     let function = function.expect("the function is there");
     let made = machine
@@ -87,7 +87,7 @@ fn pipeline(machine: &Machine, name: &str) -> Pipeline {
     made.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn size(width: usize) -> MTLSize {
+pub(crate) fn size(width: usize) -> MTLSize {
     MTLSize {
         width,
         height: 1,
@@ -96,7 +96,12 @@ fn size(width: usize) -> MTLSize {
 }
 
 /// Encodes with a pipeline, runs, waits.
-fn run(machine: &Machine, pipeline: &Pipeline, buffer: &Buffer, encode: impl FnOnce(&Encoder)) {
+pub(crate) fn run(
+    machine: &Machine,
+    pipeline: &Pipeline,
+    buffer: &Buffer,
+    encode: impl FnOnce(&Encoder),
+) {
     let commands = machine.commands();
     let encoder = commands.computeCommandEncoder().expect("an encoder");
     encoder.setComputePipelineState(pipeline);

@@ -4,11 +4,13 @@ mod blits;
 mod buffers;
 mod command_buffers;
 mod compute;
+mod devices;
+mod dispatches;
 mod encoders;
 mod events;
 mod fences;
 mod heaps;
-mod kernels;
+pub(crate) mod kernels;
 mod nil;
 mod residency;
 
@@ -22,6 +24,8 @@ pub(crate) const CASES: &[&[Case]] = &[
     blits::CASES,
     compute::CASES,
     kernels::CASES,
+    dispatches::CASES,
+    devices::CASES,
     fences::CASES,
     events::CASES,
     residency::CASES,

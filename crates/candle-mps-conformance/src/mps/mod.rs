@@ -15,7 +15,7 @@ use objc2_metal_performance_shaders::{MPSDataType, MPSMatrix, MPSMatrixDescripto
 pub(crate) const CASES: &[&[Case]] = &[matrix::CASES, multiplication::CASES, softmax::CASES];
 
 /// A matrix over a buffer: rows, columns, bytes from row to row, element type.
-fn matrix(
+pub(crate) fn matrix(
     buffer: &Buffer,
     rows: usize,
     columns: usize,
@@ -32,7 +32,7 @@ fn matrix(
 }
 
 /// A tight f32 matrix with contents.
-fn floats(
+pub(crate) fn floats(
     machine: &Machine,
     rows: usize,
     columns: usize,
@@ -45,7 +45,7 @@ fn floats(
 }
 
 /// Encodes with a command buffer of its own and waits for it.
-fn encode(machine: &Machine, encode: impl FnOnce(&crate::machine::Commands)) {
+pub(crate) fn encode(machine: &Machine, encode: impl FnOnce(&crate::machine::Commands)) {
     let commands = machine.commands();
     encode(&commands);
     commands.commit();

@@ -5,8 +5,9 @@ use super::command_buffer::SimCommandBuffer;
 use super::encoder::EncoderCore;
 use super::given;
 use crate::encoder_class;
-use crate::fault::{fault, warn};
+use crate::fault::fault;
 use crate::pass::{Access, Kind, Op};
+use crate::rules::rules;
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, msg_send};
@@ -113,7 +114,7 @@ impl SimBlitEncoder {
             .iter()
             .any(|at| !at.is_multiple_of(4))
         {
-            warn(
+            rules().copy_alignment.on(
                 "copyFromBuffer alignment",
                 "offsets and sizes that are no multiple of 4 bytes are refused by Macs with an Intel GPU",
             );

@@ -53,7 +53,7 @@ impl BufferCore {
         length: usize,
         options: MTLResourceOptions,
     ) -> Option<Self> {
-        if length == 0 || length > MAX_BUFFER_LENGTH {
+        if length == 0 || length > MAX_BUFFER_LENGTH || rules().inject.refuses(length) {
             return None;
         }
         let mut memory = Memory::allocate(length)?;

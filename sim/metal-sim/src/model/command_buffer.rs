@@ -8,14 +8,14 @@ use super::device::SimDevice;
 use super::event::{SimEvent, SimSharedEvent};
 use super::items::{Items, Looked};
 use super::queue::{SimQueue, Slot};
-use super::{Kept, given};
+use super::{Kept, call_block, given};
 use crate::account::Work;
-use crate::fault::{fault, warn};
+use crate::fault::fault;
 use crate::gpu::{Gpu, look_for, panic_text};
 use crate::lock;
 use crate::model::event::EventCore;
 use crate::order::{self, Group, Ids};
-use crate::pass::{Item, Kind, Op, Pass};
+use crate::pass::{Item, Kind, Op, Pass, Step};
 use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
 use metal_sim_objc::foundation::error;
@@ -52,14 +52,18 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The watchdog ended a wait.
-    pub(crate) fn timeout(why: &str) -> Self {
-        let message = format!("Caused GPU Timeout Error: a wait for an event did not end: {why}");
+    pub(crate) fn new(code: isize, message: String) -> Self {
         Self {
-            code: 2,
+            code,
             message,
             panic: None,
         }
+    }
+
+    /// The watchdog ended a wait.
+    pub(crate) fn timeout(why: &str) -> Self {
+        let message = format!("Caused GPU Timeout Error: a wait for an event did not end: {why}");
+        Self::new(2, message)
     }
 
     /// Work of a buffer that retains nothing used memory whose buffer was gone.
@@ -68,11 +72,7 @@ impl Failure {
             "Invalid Resource: {label} uses a buffer that was released before the command buffer, \
              which does not retain what it uses, had completed"
         );
-        Self {
-            code: 9,
-            message,
-            panic: None,
-        }
+        Self::new(9, message)
     }
 
     /// The work panicked.
@@ -102,6 +102,8 @@ struct State {
     scheduled: Vec<Handler>,
     completed: Vec<Handler>,
     failure: Option<Failure>,
+    /// What was asked to happen to it.
+    injected: Option<Failure>,
     kept: Vec<Kept<AnyObject>>,
     /// The object itself, from commit to completion.
     object: Option<Kept<SimCommandBuffer>>,
@@ -163,12 +165,23 @@ impl CommandBufferCore {
     }
 
     /// Takes an ended encoder's pass.
-    pub(crate) fn close(&self, pass: Pass) {
+    pub(crate) fn close(&self, mut pass: Pass) {
         Work {
             encoders: 1,
             ..Work::default()
         }
         .add();
+        if let Some(longer) = rules().inject.slow() {
+            let slow = Op {
+                label: "slow GPU".to_owned(),
+                accesses: Vec::new(),
+                run: Box::new(move || {
+                    std::thread::sleep(longer);
+                    None
+                }),
+            };
+            pass.steps.insert(0, Step::Run(slow));
+        }
         let mut state = lock(&self.state);
         state.open = None;
         state.items.push(Item::Pass(Box::new(pass)));
@@ -197,7 +210,13 @@ impl CommandBufferCore {
 
     /// It is this buffer's turn to be submitted: what its passes come after is settled.
     pub(crate) fn submit(&self, queue: usize, passes: &mut Group) {
-        lock(&self.state).items.submit(queue, passes);
+        let mut state = lock(&self.state);
+        state.items.submit(queue, passes);
+        // Its passes have their place in the order, for those who wait for their fences.
+        if let Some(failure) = state.injected.take() {
+            state.items.give_up();
+            state.failure.get_or_insert(failure);
+        }
     }
 
     /// What can run next: the first item only, if they run in order. Waits that are over are taken off.
@@ -327,7 +346,9 @@ fn call(handlers: Vec<Handler>, object: Option<&Kept<SimCommandBuffer>>) {
         for handler in &handlers {
             let buffer: &ProtocolObject<dyn MTLCommandBuffer> =
                 ProtocolObject::from_ref(object.get());
-            handler.0.call((NonNull::from(buffer),));
+            call_block("handler of a command buffer", || {
+                handler.0.call((NonNull::from(buffer),));
+            });
         }
         drop(handlers);
     });
@@ -649,12 +670,13 @@ impl SimCommandBuffer {
             );
         }
         if lock(&self.core().state).open.is_some() {
-            let told = format!("{call} on {} while an encoder is open", self.title());
-            match rules().handler_with_open_encoder {
-                Verdict::Accept => {}
-                Verdict::Warn => warn("handler with an open encoder", "some systems abort on it"),
-                Verdict::Fault => fault("handler with an open encoder", told),
-            }
+            let verdict = rules().handler_with_open_encoder;
+            // A warning is told once, and not for each buffer.
+            let told = match verdict {
+                Verdict::Fault => format!("{call} on {}", self.title()),
+                _ => "some systems abort on it".to_owned(),
+            };
+            verdict.on("handler with an open encoder", told);
         }
         // SAFETY: the caller's promise.
         match unsafe { RcBlock::copy(block) } {
@@ -699,6 +721,7 @@ impl SimCommandBuffer {
         {
             let mut state = lock(&self.core().state);
             state.object = Some(Kept::new(self));
+            state.injected = rules().inject.commit();
             state.progress = Stage::Committed;
         }
         self.on().gpu().submit(self.ivars().queue.get().id());

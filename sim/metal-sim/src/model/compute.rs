@@ -4,12 +4,14 @@ use super::buffer::SimBuffer;
 use super::command_buffer::SimCommandBuffer;
 use super::dispatch;
 use super::encoder::EncoderCore;
+use super::heap::SimHeap;
 use super::pipeline::SimPipeline;
 use super::{Kept, given};
 use crate::encoder_class;
-use crate::fault::{fault, warn};
+use crate::fault::fault;
 use crate::lock;
 use crate::pass::{Kind, Scope};
+use crate::rules::rules;
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, Message, msg_send};
@@ -26,6 +28,9 @@ use std::sync::{Arc, Mutex};
 pub(super) const BUFFER_SLOTS: usize = 31;
 /// The most bytes that `setBytes` takes.
 const MAX_BYTES: usize = 4096;
+
+/// Bytes that a threadgroup has.
+pub(super) const MAX_THREADGROUP_MEMORY: usize = 32 * 1024;
 
 /// What a buffer slot holds.
 #[derive(Clone)]
@@ -108,8 +113,7 @@ encoder_class!(
         #[unsafe(method(useResource:usage:))]
         fn use_resource(&self, resource: Option<&AnyObject>, _usage: MTLResourceUsage) {
             let resource = given(resource, "useResource:usage:", "resource");
-            self.encoder().record("useResource:usage:", |_| ());
-            self.encoder().buffer().core().keep(resource);
+            self.keep_used("useResource:usage:", resource);
         }
 
         #[unsafe(method(useResources:count:usage:))]
@@ -126,8 +130,7 @@ encoder_class!(
         #[unsafe(method(useHeap:))]
         fn use_heap(&self, heap: Option<&AnyObject>) {
             let heap = given(heap, "useHeap:", "heap");
-            self.encoder().record("useHeap:", |_| ());
-            self.encoder().buffer().core().keep(heap);
+            self.keep_used("useHeap:", heap);
         }
 
         #[unsafe(method(useHeaps:count:))]
@@ -264,8 +267,8 @@ impl SimComputeEncoder {
             );
         }
         if length == 0 {
-            // Candle does it for the dimensions of a scalar, and its kernels read none.
-            warn(CALL, "0 bytes: Metal's debug layer stops on it");
+            let told = "length 0: Metal's debug layer stops on it";
+            rules().empty_bytes.on(CALL, told);
             return self.bind(CALL, index, Some(Binding::Bytes(Arc::new([]))));
         }
         // SAFETY: the caller's promise.
@@ -289,8 +292,11 @@ impl SimComputeEncoder {
                 format!("{length} bytes at index {index} are no multiple of 16"),
             );
         }
-        if length > 32 * 1024 {
-            fault(CALL, format!("{length} bytes: a threadgroup has 32768"));
+        if length > MAX_THREADGROUP_MEMORY {
+            fault(
+                CALL,
+                format!("{length} bytes: maxThreadgroupMemoryLength is {MAX_THREADGROUP_MEMORY}"),
+            );
         }
         match lock(&self.ivars().threadgroup_memory).get_mut(index) {
             Some(held) => *held = length,
@@ -320,13 +326,21 @@ impl SimComputeEncoder {
     /// # Safety
     /// `objects` points to `count` objects.
     unsafe fn keep_all(&self, call: &str, objects: *const NonNull<AnyObject>, count: usize) {
-        self.encoder().record(call, |_| ());
         for at in 0..count {
             // SAFETY: the caller's promise.
-            self.encoder()
-                .buffer()
-                .core()
-                .keep(unsafe { (*objects.add(at)).as_ref() });
+            self.keep_used(call, unsafe { (*objects.add(at)).as_ref() });
         }
+    }
+
+    /// Keeps what a kernel uses without a binding.
+    fn keep_used(&self, call: &str, object: &AnyObject) {
+        self.encoder().record(call, |_| ());
+        let buffer = self.encoder().buffer();
+        let device = object.downcast_ref::<SimBuffer>().map(SimBuffer::on);
+        let device = device.or_else(|| object.downcast_ref::<SimHeap>().map(SimHeap::on));
+        if let Some(device) = device {
+            buffer.check_device(call, device);
+        }
+        buffer.core().keep(object);
     }
 }

@@ -2,6 +2,7 @@
 //! answers are those of an M2, the most common kind of machine among users.
 
 use super::buffer::{BufferCore, SimBuffer};
+use super::compute::MAX_THREADGROUP_MEMORY;
 use super::descriptors;
 use super::descriptors::SimHeapDescriptor;
 use super::event::{SimEvent, SimSharedEvent, SimSharedEventHandle};
@@ -111,7 +112,7 @@ define_class!(
 
         #[unsafe(method(maxThreadgroupMemoryLength))]
         fn max_threadgroup_memory_length(&self) -> usize {
-            32 * 1024
+            MAX_THREADGROUP_MEMORY
         }
 
         #[unsafe(method(maxBufferLength))]
@@ -383,6 +384,9 @@ impl SimDevice {
         deallocator: Option<&Deallocator>,
     ) -> Option<Retained<SimBuffer>> {
         if !bytes.addr().get().is_multiple_of(PAGE) || !length.is_multiple_of(PAGE) || length == 0 {
+            return None;
+        }
+        if rules().inject.refuses(length) {
             return None;
         }
         struct AtEnd(

@@ -1,14 +1,15 @@
 //! Dispatches of a compute encoder: checked when they are encoded, run when the GPU gets to them. What Metal's
 //! debug layer stops a program for is a fault here; so is what the detector finds in a kernel.
 
+use super::alignment::alignment;
 use super::buffer::SimBuffer;
-use super::compute::{Binding, Bound, SimComputeEncoder};
+use super::compute::{Binding, Bound, MAX_THREADGROUP_MEMORY, SimComputeEncoder};
 use crate::account::Work;
 use crate::fault::fault;
 use crate::memory::Memory;
 use crate::pass::{Access, Op};
 use crate::rules::rules;
-use metal_sim_msl::{ArgumentKind, Dispatch, Grid, Pipeline, Touched};
+use metal_sim_msl::{Argument, ArgumentKind, Dispatch, Grid, Pipeline, Touched};
 use objc2::runtime::AnyObject;
 use objc2_metal::MTLSize;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(super) fn indirect(
     if !offset.is_multiple_of(4) {
         fault(CALL, format!("offset {offset} is no multiple of 4"));
     }
+    encoder.encoder().buffer().check_device(CALL, groups.on());
     groups.range(CALL, offset, INDIRECT);
     let source = Source::Buffer {
         buffer: groups,
@@ -86,6 +88,15 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
     } = encoder.bound(call);
     let kernel = pipeline.get().kernel().to_owned();
     check_threads(call, &kernel, pipeline.get().pipeline(), threads);
+    check_threadgroup_memory(
+        call,
+        &kernel,
+        pipeline.get().pipeline(),
+        &threadgroup_memory,
+    );
+    if let Source::Grid(grid) = &source {
+        check_grid(call, &kernel, *grid);
+    }
     let watched = pipeline.get().is_watched();
     let counted_later = watched && rules().traffic;
     Work {
@@ -99,6 +110,7 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
             continue;
         };
         if let Some(Some(Binding::Buffer(buffer, offset))) = buffers.get(index as usize) {
+            check_alignment(call, &kernel, argument, buffer.get(), *offset);
             let memory = buffer.get().core().memory();
             let range = *offset..memory.len();
             let access = match argument.writable {
@@ -197,6 +209,54 @@ fn check_threads(call: &str, kernel: &str, pipeline: &Pipeline, threads: MTLSize
                  pipeline is {most}"
             ),
         ),
+    }
+}
+
+/// The debug layer stops on an empty grid; without it nothing runs.
+fn check_grid(call: &str, kernel: &str, grid: Grid) {
+    let (what, sides) = match grid {
+        Grid::Threadgroups { groups, .. } => ("threadgroupsPerGrid", groups),
+        Grid::Threads { grid, .. } => ("threadsPerGrid", grid),
+    };
+    if sides.contains(&0) {
+        let told = format!("{kernel}: {what} {sides:?} is empty, each side must be > 0");
+        rules().empty_grid.on(call, told);
+    }
+}
+
+fn check_threadgroup_memory(call: &str, kernel: &str, pipeline: &Pipeline, given: &[usize]) {
+    let given: usize = given.iter().map(|bytes| bytes.next_multiple_of(16)).sum();
+    let own = pipeline.static_threadgroup_memory_length() as usize;
+    if given + own > MAX_THREADGROUP_MEMORY {
+        fault(
+            call,
+            format!(
+                "{kernel}: threadgroup memory of {given} bytes by setThreadgroupMemoryLength and {own} of its own; \
+                 maxThreadgroupMemoryLength is {MAX_THREADGROUP_MEMORY}"
+            ),
+        );
+    }
+}
+
+fn check_alignment(
+    call: &str,
+    kernel: &str,
+    argument: &Argument,
+    buffer: &SimBuffer,
+    offset: usize,
+) {
+    let Some(align) = alignment(&argument.type_name) else {
+        return;
+    };
+    if !offset.is_multiple_of(align) {
+        let told = format!(
+            "{kernel}: argument {} ({}) has {} at offset {offset}, which is not a multiple of {align}: \
+             offset alignment",
+            argument.name,
+            argument.type_name,
+            buffer.title()
+        );
+        rules().offset_alignment.on(call, told);
     }
 }
 

@@ -1,8 +1,8 @@
 //! `MTLEvent` and `MTLSharedEvent`: a counter that passes wait for and set. The shared one
 //! is also read, set and waited for by the CPU.
 
-use super::Kept;
 use super::device::SimDevice;
+use super::{Kept, call_block};
 use crate::check::{Finding, is_on, report};
 use crate::fault::{fault, warn};
 use crate::gpu::Gpu;
@@ -132,7 +132,9 @@ impl EventCore {
         let tell = move || {
             let event: &ProtocolObject<dyn MTLSharedEvent> = ProtocolObject::from_ref(object.get());
             for note in &due {
-                note.block.call((NonNull::from(event), value));
+                call_block("listener of an event", || {
+                    note.block.call((NonNull::from(event), value));
+                });
             }
         };
         let thread = std::thread::Builder::new()

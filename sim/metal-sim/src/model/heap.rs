@@ -9,6 +9,7 @@ use super::device::SimDevice;
 use crate::fault::fault;
 use crate::lock;
 use crate::memory::{Memory, POISON};
+use crate::rules::rules;
 use objc2::rc::Retained;
 use objc2::runtime::{AnyObject, NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
@@ -204,7 +205,7 @@ impl SimHeap {
         descriptor: &SimHeapDescriptor,
     ) -> Option<Retained<Self>> {
         let (size, options, kind) = descriptor.settings();
-        if size == 0 {
+        if size == 0 || rules().inject.refuses(size) {
             return None;
         }
         let memory = Arc::new(Memory::allocate(size.next_multiple_of(ALIGN))?);
@@ -218,6 +219,10 @@ impl SimHeap {
         };
         // SAFETY: NSObject's `init` has this signature.
         Some(unsafe { msg_send![super(Self::alloc().set_ivars(heap)), init] })
+    }
+
+    pub(crate) fn on(&self) -> &SimDevice {
+        self.ivars().device.get()
     }
 
     fn gaps(&self, taken: &[Range<usize>]) -> Vec<Range<usize>> {
@@ -267,7 +272,7 @@ impl SimHeap {
         }
         let size = length
             .checked_next_multiple_of(ALIGN)
-            .filter(|size| *size > 0)?;
+            .filter(|size| *size > 0 && !rules().inject.refuses(length))?;
         let start = {
             let mut taken = lock(&heap.taken);
             let start = match offset {

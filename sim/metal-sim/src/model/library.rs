@@ -242,7 +242,7 @@ impl SimLibrary {
 
 /// A function's instance variables.
 pub struct FunctionCore {
-    device: Kept<SimDevice>,
+    pub(crate) device: Kept<SimDevice>,
     pub(crate) library: Library,
     pub(crate) name: String,
     pub(crate) constants: Constants,

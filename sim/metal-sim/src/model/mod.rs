@@ -1,6 +1,7 @@
 //! Metal's objects, one file per protocol. Each class made with `define_class!` is a thin
 //! shell: its methods call a plain Rust type beside it, which holds the behaviour.
 
+mod alignment;
 pub mod blit;
 pub mod buffer;
 pub mod capture;
@@ -23,6 +24,7 @@ pub mod residency;
 use metal_sim_objc::{class, protocol};
 use objc2::rc::Retained;
 use objc2::{ClassType, Message};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An owned object that may go to another thread.
 pub struct Kept<T: ?Sized>(pub(crate) Retained<T>);
@@ -124,6 +126,16 @@ pub(crate) fn register() {
     not_simulated::register();
     // Devices live as long as the process; made now, they are in every census.
     device::devices();
+}
+
+/// Calls a block of the program's on a thread of Metal's. A panic has nowhere to go there: on a Mac it ends the
+/// process, and so it does here.
+pub(crate) fn call_block(what: &str, call: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        let text = crate::gpu::panic_text(&*panic);
+        eprintln!("metal-sim: panic in a {what}: {text}");
+        std::process::abort();
+    }
 }
 
 /// An argument that must not be nil; Metal's debug layer stops the process on one, and so does

@@ -3,6 +3,7 @@
 use super::Kept;
 use super::device::SimDevice;
 use super::library::{Code, Made, SimFunction, error};
+use crate::fault::fault;
 use crate::lock;
 use metal_sim_msl::{Checks, Pipeline};
 use objc2::rc::Retained;
@@ -90,6 +91,12 @@ impl SimPipeline {
     /// Compiles a kernel, or takes it from the cache.
     pub(crate) fn of(device: &SimDevice, function: &SimFunction) -> Made<Self> {
         let core = function.core();
+        if core.device.get().id() != device.id() {
+            fault(
+                "newComputePipelineState",
+                format!("the function {} is of another device", core.name),
+            );
+        }
         let pipeline = Pipeline::new(&core.library, &core.name, &core.constants, core.checks)
             .map_err(|why| error(Code::CompileFailure, &why.to_string()))?;
         let core = PipelineCore {

@@ -133,6 +133,7 @@ define_class!(
         #[unsafe(method(addResidencySet:))]
         fn add_residency_set(&self, set: Option<&SimResidencySet>) {
             let set = given(set, "addResidencySet:", "set");
+            self.check_set(set);
             lock(&self.ivars().resident).push(Kept::new(set));
         }
 
@@ -151,6 +152,12 @@ unsafe impl Sync for SimQueue {}
 
 impl SimQueue {
     pub(crate) fn new(device: &SimDevice, id: usize, limit: usize) -> Retained<Self> {
+        if limit == 0 {
+            fault(
+                "newCommandQueueWithMaxCommandBufferCount:",
+                "a queue for 0 command buffers has none to give",
+            );
+        }
         let slots = Slots {
             limit,
             taken: Mutex::new(0),
@@ -165,6 +172,15 @@ impl SimQueue {
         };
         // SAFETY: NSObject's `init` has this signature.
         unsafe { msg_send![super(Self::alloc().set_ivars(queue)), init] }
+    }
+
+    fn check_set(&self, set: &SimResidencySet) {
+        if set.on().id() != self.on().id() {
+            fault(
+                "addResidencySet:",
+                "the set is of another device than the queue",
+            );
+        }
     }
 
     fn new_command_buffer(&self, retains: bool) -> Retained<SimCommandBuffer> {

@@ -1,7 +1,10 @@
 //! `MTLResidencySet`: the allocations that are kept resident. Edits take effect at `commit`.
 
+use super::buffer::SimBuffer;
 use super::device::SimDevice;
+use super::heap::SimHeap;
 use super::{Kept, given};
+use crate::fault::fault;
 use crate::lock;
 use metal_sim_objc::foundation::array;
 use objc2::rc::Retained;
@@ -131,14 +134,14 @@ define_class!(
         #[unsafe(method(addAllocation:))]
         fn add(&self, allocation: Option<&AnyObject>) {
             let allocation = given(allocation, "addAllocation:", "allocation");
-            self.state().add(allocation);
+            self.add_one("addAllocation:", allocation);
         }
 
         #[unsafe(method(addAllocations:count:))]
         fn add_many(&self, allocations: *const NonNull<AnyObject>, count: usize) {
             for at in 0..count {
                 // SAFETY: the method's contract: `count` allocations.
-                self.state().add(unsafe { (*allocations.add(at)).as_ref() });
+                self.add_one("addAllocations:count:", unsafe { (*allocations.add(at)).as_ref() });
             }
         }
 
@@ -206,6 +209,19 @@ impl SimResidencySet {
         };
         // SAFETY: NSObject's `init` has this signature.
         unsafe { msg_send![super(Self::alloc().set_ivars(set)), init] }
+    }
+
+    pub(crate) fn on(&self) -> &SimDevice {
+        self.ivars().device.get()
+    }
+
+    fn add_one(&self, call: &str, allocation: &AnyObject) {
+        let device = allocation.downcast_ref::<SimBuffer>().map(SimBuffer::on);
+        let device = device.or_else(|| allocation.downcast_ref::<SimHeap>().map(SimHeap::on));
+        if device.is_some_and(|device| device.id() != self.on().id()) {
+            fault(call, "the allocation is of another device than the set");
+        }
+        self.state().add(allocation);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

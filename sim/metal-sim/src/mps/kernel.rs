@@ -7,6 +7,7 @@ use crate::lock;
 use crate::model::command_buffer::SimCommandBuffer;
 use crate::model::device::SimDevice;
 use crate::model::{Kept, given};
+use crate::rules::rules;
 use objc2::rc::{Allocated, Retained};
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{DefinedClass, Message, define_class, msg_send};
@@ -133,7 +134,10 @@ impl Batch {
                 "batchStart and batchSize are reported to be ignored by some systems: use offsets",
             );
         }
-        let start = self.start.min(all);
+        let start = match rules().ignore_batch_start {
+            true => 0,
+            false => self.start.min(all),
+        };
         start..start.saturating_add(self.size_or_all()).min(all)
     }
 }

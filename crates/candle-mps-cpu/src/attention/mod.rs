@@ -99,11 +99,7 @@ impl<'a, T: Element> Four<'a, T> {
         let start =
             self.layout.offset() + batch * self.layout.stride(0) + head * self.layout.stride(1);
         let data = self.data.get(start..).unwrap_or(&[]);
-        Mat {
-            data,
-            rs: self.layout.stride(2),
-            cs: self.layout.stride(3),
-        }
+        Mat::new(data, &self.layout, [2, 3])
     }
 }
 

@@ -183,6 +183,18 @@ pub(crate) struct Mat<'a, E> {
 }
 
 impl<'a, E: Element> Mat<'a, E> {
+    /// The matrix of two axes of a checked layout, from its first element on. A distance beyond the
+    /// slice belongs to a row or a column that is alone, and leads nowhere: it is cut, so that counting
+    /// with it does not overflow.
+    pub fn new(data: &'a [E], layout: &Layout<'_>, [rows, cols]: [usize; 2]) -> Self {
+        let distance = |axis| layout.stride(axis).min(data.len());
+        Self {
+            data,
+            rs: distance(rows),
+            cs: distance(cols),
+        }
+    }
+
     #[inline(always)]
     pub fn at(self, row: usize, col: usize) -> E {
         self.data[row * self.rs + col * self.cs]
@@ -276,11 +288,7 @@ impl<'a, T: Element> Stack<'a, T> {
             }
         }
         let data = self.data.get(start..).unwrap_or(&[]);
-        Mat {
-            data,
-            rs: self.layout.stride(rank - 2),
-            cs: self.layout.stride(rank - 1),
-        }
+        Mat::new(data, &self.layout, [rank - 2, rank - 1])
     }
 }
 
@@ -312,14 +320,7 @@ pub(crate) fn matrix<'a, T: Element>(
     };
     layout.check(op, argument, data.len())?;
     let data = data.get(layout.offset()..).unwrap_or(&[]);
-    Ok((
-        Mat {
-            data,
-            rs: layout.stride(0),
-            cs: layout.stride(1),
-        },
-        [rows, cols],
-    ))
+    Ok((Mat::new(data, layout, [0, 1]), [rows, cols]))
 }
 
 /// The batch dimensions of a product: right-aligned, equal or 1.

@@ -255,23 +255,43 @@ fn activations_at_the_ends() {
     }
 }
 
-/// The stride of a dimension of size 1 is never taken, whatever it is.
+/// The stride of a dimension of size 1 is never taken, whatever it is: not by a step, and not in counting
+/// what lies where.
 #[test]
 fn a_stride_that_no_step_takes_may_be_anything() {
-    let (a_dims, b_dims) = ([2, 1, 3], [2, 3, 1]);
-    let far = [3, usize::MAX, 1];
-    let a_layout = Layout::new(&a_dims, &far, 0).expect("a layout");
-    let b_layout = Layout::contiguous(&b_dims).expect("a layout");
-    let (a, b) = ([1f32, 2., 3., 4., 5., 6.], [1f32; 6]);
-    let mut out = [0f32; 2];
-    matmul(
-        (&a, &a_layout),
-        (&b, &b_layout),
-        &Options::default(),
-        &mut out,
-    )
-    .expect("a product");
-    assert_eq!(out, [6., 15.]);
+    for far in [usize::MAX, 0x7aff_ff7b_e3e4_ccee, 1 << 61, 1 << 60] {
+        for (m, k, n) in [
+            (1, 3, 1),
+            (1, 3, 16),
+            (16, 1, 16),
+            (16, 1, 1),
+            (1, 1, 16),
+            (5, 4, 1),
+        ] {
+            let own = |dim: usize, natural: usize| if dim == 1 { far } else { natural };
+            let (a_dims, b_dims) = ([2, m, k], [2, k, n]);
+            let a_strides = [m * k, own(m, k), own(k, 1)];
+            let b_strides = [k * n, own(k, n), own(n, 1)];
+            let a_layout = Layout::new(&a_dims, &a_strides, 0).expect("a layout");
+            let b_layout = Layout::new(&b_dims, &b_strides, 0).expect("a layout");
+            let a: Vec<f64> = (0..2 * m * k).map(|i| i as f64).collect();
+            let b: Vec<f64> = (0..2 * k * n).map(|i| (i % 7) as f64).collect();
+            let exact: Vec<f64> = (0..2 * m * n)
+                .map(|at| {
+                    let (of, row, col) = (at / (m * n), at / n % m, at % n);
+                    (0..k)
+                        .map(|l| a[(of * m + row) * k + l] * b[(of * k + l) * n + col])
+                        .sum()
+                })
+                .collect();
+            for isa in available() {
+                let mut out = vec![9.; 2 * m * n];
+                let (a, b) = ((&a[..], &a_layout), (&b[..], &b_layout));
+                with_isa(isa, || matmul(a, b, &Options::default(), &mut out)).expect("a product");
+                assert_eq!(out, exact, "{m}x{k}x{n}, {far:#x}, {isa:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@
 mod metal;
 
 use std::any::Any;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{
@@ -203,6 +204,22 @@ impl<O: Op> Fused<O> {
         ))
     }
 
+    /// What each argument reads: the one that Candle has given (`Err`), or a lock of our own.
+    fn guards<G: Copy>(
+        &self,
+        given: &[G],
+    ) -> Vec<std::result::Result<(impl Deref<Target = Storage>, &Layout), G>> {
+        (0..self.arguments.len())
+            .map(
+                |at| match self.direct.iter().position(|&direct| direct == at) {
+                    // Candle holds these already, and a lock is not to be taken twice.
+                    Some(place) if place < given.len() => Err(given[place]),
+                    _ => Ok(self.arguments[at].storage_and_layout()),
+                },
+            )
+            .collect()
+    }
+
     /// The forward pass with the storages that Candle has for the direct arguments.
     fn forward(&self, given: &[Given<'_>], keep: bool) -> Result<(CpuStorage, Shape)> {
         calls::count(const { calls::place(O::NAME) });
@@ -220,15 +237,7 @@ impl<O: Op> Fused<O> {
             let kept = op.forward(&operands, keep, &mut out)?;
             Ok((T::to_cpu_storage_owned(out), kept))
         }
-        let guards: Vec<_> = (0..self.arguments.len())
-            .map(
-                |at| match self.direct.iter().position(|&direct| direct == at) {
-                    // Candle holds these already, and a lock is not to be taken twice.
-                    Some(place) if place < given.len() => Err(given[place]),
-                    _ => Ok(self.arguments[at].storage_and_layout()),
-                },
-            )
-            .collect();
+        let guards = self.guards(given);
         let storages: Vec<Given<'_>> = guards
             .iter()
             .zip(&self.arguments)

@@ -46,15 +46,7 @@ impl<O: Op> Fused<O> {
         keep: bool,
     ) -> Result<MetalStorage> {
         calls::count(const { calls::place(O::NAME) });
-        let guards: Vec<_> = (0..self.arguments.len())
-            .map(
-                |at| match self.direct.iter().position(|&direct| direct == at) {
-                    // Candle holds these already, and a lock is not to be taken twice.
-                    Some(place) if place < given.len() => Err(given[place]),
-                    _ => Ok(self.arguments[at].storage_and_layout()),
-                },
-            )
-            .collect();
+        let guards = self.guards(given);
         let views: Vec<View<'_>> = guards
             .iter()
             .map(|guard| match guard {

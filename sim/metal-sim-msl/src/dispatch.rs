@@ -87,15 +87,18 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// If it was asked for.
     pub traffic: Traffic,
-    /// If it was asked for: which bytes those are, by address and in order.
+    /// If it was asked for: which bytes those are.
     pub touched: Touched,
 }
 
-/// The bytes of the buffers that a dispatch read and wrote.
+/// The bytes of the buffers that a dispatch read and wrote, by address and in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     pub read: Vec<Range<usize>>,
     pub written: Vec<Range<usize>>,
+    /// What atomic functions alone accessed is here and not there.
+    pub atomic_read: Vec<Range<usize>>,
+    pub atomic_written: Vec<Range<usize>>,
 }
 
 /// Distinct bytes of the buffers that a dispatch read and wrote: what it must move at least, however often it looks.

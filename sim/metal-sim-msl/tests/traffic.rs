@@ -111,13 +111,27 @@ fn traffic(kernel: &str, buffers: &[usize]) -> Traffic {
     let outcome = outcome.unwrap();
     assert!(outcome.findings.is_empty(), "{}", outcome.findings[0]);
     // The ranges say the same: in order, apart from each other, and as many bytes.
-    for (ranges, bytes) in [
-        (&outcome.touched.read, outcome.traffic.bytes_read),
-        (&outcome.touched.written, outcome.traffic.bytes_written),
+    let touched = &outcome.touched;
+    for (plain, atomic, bytes) in [
+        (
+            &touched.read,
+            &touched.atomic_read,
+            outcome.traffic.bytes_read,
+        ),
+        (
+            &touched.written,
+            &touched.atomic_written,
+            outcome.traffic.bytes_written,
+        ),
     ] {
-        assert!(ranges.windows(2).all(|two| two[0].end < two[1].start));
-        let sum: usize = ranges.iter().map(|range| range.len()).sum();
+        for ranges in [plain, atomic] {
+            assert!(ranges.windows(2).all(|two| two[0].end < two[1].start));
+        }
+        let sum: usize = plain.iter().chain(atomic).map(|range| range.len()).sum();
         assert_eq!(sum as u64, bytes);
+        // Of these kernels one uses atomic functions, and nothing else.
+        let idle = if kernel == "counter" { plain } else { atomic };
+        assert!(idle.is_empty(), "{kernel}: {idle:?}");
     }
     outcome.traffic
 }

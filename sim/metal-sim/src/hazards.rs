@@ -1,5 +1,5 @@
-//! Which accesses nothing orders. For every byte of GPU memory it is known who wrote it last and who has read it since,
-//! each with its pass and step. An access that conflicts with one of those, and does not come after it by a rule
+//! Which accesses nothing orders. For every byte of GPU memory it is known who wrote it last and who has accessed it
+//! since, each with its pass and step. An access that conflicts with one of those, and does not come after it by a rule
 //! ([`order`](crate::order)), is a finding, even if this run's values came out right: detection does not depend on the
 //! schedule.
 //!
@@ -10,7 +10,7 @@ use crate::check::{Finding, report};
 use crate::lock;
 use crate::memory::Memory;
 use crate::order::{Node, Steps, has_seen};
-use crate::pass::Access;
+use crate::pass::{Access, Deed};
 use crate::rules::rules;
 use metal_sim_objc::origin::Place;
 use std::collections::{BTreeMap, HashMap};
@@ -60,12 +60,42 @@ impl Site {
     }
 }
 
+impl Deed {
+    /// Whether it matters which of the two comes first.
+    fn conflicts(self, other: Self) -> bool {
+        (self.writes || other.writes) && !(self.atomic && other.atomic)
+    }
+
+    /// Whether nothing that was known before it matters to what comes after it.
+    fn replaces(self) -> bool {
+        self.writes && !self.atomic
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Self { atomic: true, .. } => "atomic access",
+            Self { writes: true, .. } => "write",
+            _ => "read",
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self { atomic: true, .. } => "accessed by atomic functions",
+            Self { writes: true, .. } => "written",
+            _ => "read",
+        }
+    }
+}
+
 /// What is known of a range of bytes.
 #[derive(Clone, Default)]
 struct Cell {
     end: usize,
+    /// The last plain one.
     write: Option<Arc<Site>>,
-    reads: Vec<Arc<Site>>,
+    /// The accesses since then: reads, and those by atomic functions.
+    since: Vec<(Arc<Site>, Deed)>,
 }
 
 #[derive(Default)]
@@ -81,8 +111,8 @@ static HISTORY: LazyLock<Mutex<History>> = LazyLock::new(Mutex::default);
 /// An access that does not come after another one that it conflicts with.
 struct Conflict {
     first: Arc<Site>,
-    first_writes: bool,
-    second_writes: bool,
+    first_deed: Deed,
+    second_deed: Deed,
     bytes: Range<usize>,
 }
 
@@ -112,15 +142,15 @@ pub(crate) fn ran(site: &Arc<Site>, accesses: &[Access], touched: crate::pass::T
     let declared = || {
         accesses
             .iter()
-            .map(|it| (it.addresses(), it.write))
+            .map(|it| (it.addresses(), Deed::plain(it.write)))
             .collect()
     };
     let touched = touched.unwrap_or_else(declared);
     let mut conflicts: Vec<Conflict> = Vec::new();
     {
         let mut history = lock(&HISTORY);
-        for (range, write) in touched {
-            history.access(site, range, write, &mut conflicts);
+        for (range, deed) in touched {
+            history.access(site, range, deed, &mut conflicts);
         }
     }
     for conflict in conflicts {
@@ -152,6 +182,21 @@ pub(crate) fn touched_by_cpu(memory: &Memory) {
         memory.title(),
         user.told("used"),
         user.encoder,
+    );
+    report(Finding::new(text));
+}
+
+/// The program asks for the address of memory that the CPU has none of. Apple gives NULL.
+pub(crate) fn private_for_cpu(memory: &Memory) {
+    if !rules().hazards {
+        return;
+    }
+    let place = Place::here().text();
+    let place = place.as_deref().unwrap_or("a place that is not known");
+    let text = format!(
+        "hazard: private memory has no address for the CPU, {}\n  first:   contents, called at {place}\n  \
+         missing: a blit into shared memory, and a wait for it",
+        memory.title(),
     );
     report(Finding::new(text));
 }
@@ -189,7 +234,7 @@ impl History {
         &mut self,
         site: &Arc<Site>,
         range: Range<usize>,
-        write: bool,
+        deed: Deed,
         conflicts: &mut Vec<Conflict>,
     ) {
         if range.is_empty() {
@@ -205,12 +250,12 @@ impl History {
             }
             reached = cell.end;
             starts.push(*start);
-            cell.check(site, *start, write, conflicts);
-            if !write {
-                cell.read(site, *start);
+            cell.check(site, *start, deed, conflicts);
+            if !deed.replaces() {
+                cell.add(site, *start, deed);
             }
         }
-        if write {
+        if deed.replaces() {
             // Whatever was known of parts is the same for the whole now.
             starts.iter().for_each(|start| {
                 self.cells.remove(start);
@@ -220,14 +265,14 @@ impl History {
             gaps.push(reached..range.end);
         }
         for gap in gaps {
-            let (write, reads) = match write {
+            let (write, since) = match deed.replaces() {
                 true => (Some(site.clone()), Vec::new()),
-                false => (None, vec![site.clone()]),
+                false => (None, vec![(site.clone(), deed)]),
             };
             let cell = Cell {
                 end: gap.end,
                 write,
-                reads,
+                since,
             };
             self.cells.insert(gap.start, cell);
         }
@@ -235,11 +280,14 @@ impl History {
 }
 
 impl Cell {
-    fn check(&self, site: &Arc<Site>, start: usize, write: bool, conflicts: &mut Vec<Conflict>) {
-        let reads = self.reads.iter().map(|read| (read, false));
-        let writes = self.write.iter().map(|write| (write, true));
-        for (other, other_writes) in reads.filter(|_| write).chain(writes) {
-            if Arc::ptr_eq(other, site) || site.is_after(other, start) {
+    fn check(&self, site: &Arc<Site>, start: usize, deed: Deed, conflicts: &mut Vec<Conflict>) {
+        let since = self.since.iter().map(|(other, deed)| (other, *deed));
+        let write = self.write.iter().map(|write| (write, Deed::plain(true)));
+        for (other, other_deed) in since.chain(write) {
+            if !deed.conflicts(other_deed)
+                || Arc::ptr_eq(other, site)
+                || site.is_after(other, start)
+            {
                 continue;
             }
             let same = |told: &&mut Conflict| Arc::ptr_eq(&told.first, other);
@@ -248,20 +296,23 @@ impl Cell {
                 Some(told) => told.bytes.end = told.bytes.end.max(self.end),
                 None => conflicts.push(Conflict {
                     first: other.clone(),
-                    first_writes: other_writes,
-                    second_writes: write,
+                    first_deed: other_deed,
+                    second_deed: deed,
                     bytes: start..self.end,
                 }),
             }
         }
     }
 
-    /// Adds a reader. Who comes after it comes after the readers before it, too, so those are forgotten.
-    fn read(&mut self, site: &Arc<Site>, start: usize) {
-        self.reads.retain(|read| {
-            !Arc::ptr_eq(read, site) && !read.is_equal(site) && !site.is_after(read, start)
+    /// Adds an access. Who comes after it comes after the same ones before it, too, so those are forgotten.
+    fn add(&mut self, site: &Arc<Site>, start: usize, deed: Deed) {
+        self.since.retain(|(other, before)| {
+            *before != deed
+                || !Arc::ptr_eq(other, site)
+                    && !other.is_equal(site)
+                    && !site.is_after(other, start)
         });
-        self.reads.push(site.clone());
+        self.since.push((site.clone(), deed));
     }
 }
 
@@ -269,14 +320,9 @@ impl Conflict {
     /// In the order of submission, so that every schedule tells the same.
     fn told(&self, second: &Arc<Site>, memory: Option<&Arc<Memory>>) -> Finding {
         let number = |site: &Site| (site.pass.id(), site.step);
-        let mut both = [
-            (&self.first, self.first_writes),
-            (second, self.second_writes),
-        ];
+        let mut both = [(&self.first, self.first_deed), (second, self.second_deed)];
         both.sort_by_key(|(site, _)| number(site));
-        let [(first, first_writes), (second, second_writes)] = both;
-        let noun = |writes| if writes { "write" } else { "read" };
-        let verb = |writes| if writes { "written" } else { "read" };
+        let [(first, first_deed), (second, second_deed)] = both;
         let (title, base) = memory.map_or(("memory".to_owned(), 0), |memory| {
             (memory.title(), memory.base().addr())
         });
@@ -290,12 +336,12 @@ impl Conflict {
         };
         Finding::new(format!(
             "hazard: {} after {} on {title} (bytes {}..{})\n  first:   {}\n  second:  {}\n  missing: {missing}",
-            noun(second_writes),
-            noun(first_writes),
+            second_deed.noun(),
+            first_deed.noun(),
             bytes.start,
             bytes.end,
-            first.told(verb(first_writes)),
-            second.told(verb(second_writes)),
+            first.told(first_deed.verb()),
+            second.told(second_deed.verb()),
         ))
     }
 }

@@ -77,8 +77,31 @@ impl Access {
     }
 }
 
-/// What an operation turned out to touch, by address, and whether it was written; `None` for what it declared.
-pub type Touched = Option<Vec<(Range<usize>, bool)>>;
+/// How bytes are touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// Whether they are written.
+    pub writes: bool,
+    /// Whether by atomic functions alone.
+    pub atomic: bool,
+}
+
+impl Deed {
+    /// A plain read or write.
+    pub fn plain(writes: bool) -> Self {
+        let atomic = false;
+        Self { writes, atomic }
+    }
+
+    /// An access by atomic functions.
+    pub fn atomic(writes: bool) -> Self {
+        let atomic = true;
+        Self { writes, atomic }
+    }
+}
+
+/// What an operation turned out to touch, by address, and how; `None` for what it declared.
+pub type Touched = Option<Vec<(Range<usize>, Deed)>>;
 
 /// One operation: a dispatch, a blit command, an MPS kernel.
 pub struct Op {

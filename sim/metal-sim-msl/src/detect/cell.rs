@@ -164,6 +164,16 @@ impl Cell {
         kept || self.other != Stamp::NOBODY
     }
 
+    /// Whether anyone accessed it otherwise than by an atomic function.
+    pub fn plainly(&self, spills: &Spills) -> bool {
+        match self.kept {
+            Kept::Spilled => {
+                self.write.is_time() || !spills.all[self.readers as usize].0[READS].is_empty()
+            }
+            _ => self.was_read(spills) || self.written(spills),
+        }
+    }
+
     /// Whether a read now is of what nobody wrote.
     #[inline]
     pub fn unwritten(&self, spills: &Spills) -> bool {

@@ -20,7 +20,7 @@ mod tell;
 mod touched;
 
 use crate::abi::{self, Thread};
-use crate::dispatch::{self, Outcome};
+use crate::dispatch::Outcome;
 use crate::runtime::fault::NEAR_NULL;
 use crate::runtime::memory::{ARENA, Memory};
 use crate::runtime::shape::Shape;
@@ -121,11 +121,10 @@ impl Detector {
         self.keep_touched();
         shadow::give_back(self.pages.into_iter().map(|(_, page)| page));
         let touched = self.touched.unwrap_or_default();
-        let [read, written] = touched.ranges();
         Outcome {
             findings: self.report.into_findings(),
             traffic: touched.traffic(),
-            touched: dispatch::Touched { read, written },
+            touched: touched.ranges(),
         }
     }
 

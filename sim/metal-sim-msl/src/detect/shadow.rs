@@ -90,6 +90,11 @@ impl Page {
         self.bytes(|cell| cell.was_read(spills))
     }
 
+    /// The bytes that were accessed otherwise than by atomic functions.
+    pub fn plainly(&self, spills: &Spills) -> Vec<Range<usize>> {
+        self.bytes(|cell| cell.plainly(spills))
+    }
+
     fn bytes(&self, are: impl Fn(&Cell) -> bool) -> Vec<Range<usize>> {
         let bytes = 1 << self.shift;
         let mut ranges: Vec<Range<usize>> = Vec::new();

@@ -1,10 +1,10 @@
-//! Which bytes of the buffers a dispatch touched: a bit for each, so that what is read a second time, or by a second
-//! name, counts once.
+//! Which bytes of the buffers a dispatch touched: bits for each, so that what is read a second time, or by a second
+//! name, counts once. Bytes that atomic functions alone have touched are told apart.
 
 use super::bounds::Region;
 use super::cell::Spills;
 use super::shadow::{PAGE, Page};
-use crate::dispatch::Traffic;
+use crate::dispatch::{self, Traffic};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -13,8 +13,8 @@ type Bits = [u64; PAGE / 64];
 /// What was touched so far.
 #[derive(Default)]
 pub struct Touched {
-    /// By the page's address: read, written.
-    pages: HashMap<usize, [Bits; 2]>,
+    /// By the page's address: read, written, and accessed plainly.
+    pages: HashMap<usize, [Bits; 3]>,
 }
 
 impl Touched {
@@ -26,11 +26,13 @@ impl Touched {
         for region in regions.iter().filter(within) {
             let first = region.start.max(address) - address;
             let last = (region.start + region.length - address).min(PAGE);
-            let bits = self.pages.entry(address).or_insert([[0; PAGE / 64]; 2]);
-            for (bits, ranges) in bits
-                .iter_mut()
-                .zip([page.read(spills), page.written(spills)])
-            {
+            let bits = self.pages.entry(address).or_insert([[0; PAGE / 64]; 3]);
+            let ranges = [
+                page.read(spills),
+                page.written(spills),
+                page.plainly(spills),
+            ];
+            for (bits, ranges) in bits.iter_mut().zip(ranges) {
                 for range in ranges {
                     mark(bits, range.start.max(first)..range.end.min(last));
                 }
@@ -38,15 +40,18 @@ impl Touched {
         }
     }
 
-    /// Which bytes those are, by address: read and written, each in order.
-    pub fn ranges(&self) -> [Vec<Range<usize>>; 2] {
+    /// Which bytes those are.
+    pub fn ranges(&self) -> dispatch::Touched {
         let mut pages: Vec<_> = self.pages.iter().collect();
         pages.sort_by_key(|(address, _)| **address);
-        let mut found = [Vec::new(), Vec::new()];
-        for (address, both) in pages {
-            for (bits, found) in both.iter().zip(&mut found) {
-                ranges(*address, bits, found);
-            }
+        let mut found = dispatch::Touched::default();
+        for (address, [read, written, plain]) in pages {
+            let atomic = |of: &Bits| std::array::from_fn(|at| of[at] & !plain[at]);
+            let plainly = |of: &Bits| std::array::from_fn(|at| of[at] & plain[at]);
+            ranges(*address, &plainly(read), &mut found.read);
+            ranges(*address, &plainly(written), &mut found.written);
+            ranges(*address, &atomic(read), &mut found.atomic_read);
+            ranges(*address, &atomic(written), &mut found.atomic_written);
         }
         found
     }

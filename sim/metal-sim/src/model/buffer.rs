@@ -164,6 +164,7 @@ define_class!(
         #[unsafe(method(contents))]
         fn contents(&self) -> *mut c_void {
             if self.ivars().is_private() {
+                hazards::private_for_cpu(&self.ivars().memory);
                 std::ptr::null_mut()
             } else {
                 hazards::touched_by_cpu(&self.ivars().memory);

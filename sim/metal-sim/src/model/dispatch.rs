@@ -7,7 +7,7 @@ use super::compute::{Binding, Bound, MAX_THREADGROUP_MEMORY, SimComputeEncoder};
 use crate::account::Work;
 use crate::fault::fault;
 use crate::memory::Memory;
-use crate::pass::{Access, Op};
+use crate::pass::{Access, Deed, Op};
 use crate::rules::rules;
 use metal_sim_msl::{Argument, ArgumentKind, Dispatch, Grid, Pipeline, Touched};
 use objc2::runtime::AnyObject;
@@ -148,7 +148,7 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
         Ok(_) => None,
         Err((memory, offset, _)) => {
             let first = memory.base().addr() + offset;
-            Some((first..first + INDIRECT, false))
+            Some((first..first + INDIRECT, Deed::plain(false)))
         }
     };
     let held = buffers.each_ref().map(|binding| {
@@ -177,9 +177,16 @@ fn encode(encoder: &SimComputeEncoder, call: &str, threads: MTLSize, source: Sou
         let touched = run(&program, grid, &held, &threadgroup_memory);
         // Without the detector, what was declared is all that is known.
         watched.then(|| {
-            let reads = touched.read.into_iter().map(|range| (range, false));
-            let writes = touched.written.into_iter().map(|range| (range, true));
-            reads.chain(writes).chain(size_read).collect()
+            let all = [
+                (touched.read, Deed::plain(false)),
+                (touched.written, Deed::plain(true)),
+                (touched.atomic_read, Deed::atomic(false)),
+                (touched.atomic_written, Deed::atomic(true)),
+            ];
+            let all = all
+                .into_iter()
+                .flat_map(|(ranges, deed)| ranges.into_iter().map(move |range| (range, deed)));
+            all.chain(size_read).collect()
         })
     });
     let op = Op {

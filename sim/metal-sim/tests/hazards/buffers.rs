@@ -7,8 +7,8 @@ use objc2::runtime::ProtocolObject;
 use objc2::{AnyThread, Message};
 use objc2_metal::{
     MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandEncoder, MTLCommandQueue,
-    MTLComputeCommandEncoder, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLResource, MTLSharedEvent,
-    MTLStages, MTLStorageMode,
+    MTLComputeCommandEncoder, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLResource,
+    MTLResourceOptions, MTLSharedEvent, MTLStages, MTLStorageMode,
 };
 use objc2_metal_performance_shaders::{
     MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
@@ -213,6 +213,23 @@ pub fn contents(gpu: &Gpu, sound: bool) {
     }
     let _ = data.contents();
     commands.waitUntilCompleted();
+}
+
+/// What the GPU alone has is read by a copy.
+pub fn contents_of_private(gpu: &Gpu, sound: bool) {
+    let private =
+        MTLResourceOptions::StorageModePrivate | MTLResourceOptions::HazardTrackingModeUntracked;
+    let (data, copy) = (gpu.buffer("data", private), gpu.untracked("copy"));
+    let commands = gpu.commands();
+    gpu.pass(&commands, "A", |encoder| {
+        gpu.fill(encoder, &data);
+        gpu.copy(encoder, &copy, &data);
+    });
+    finish(&commands);
+    let read = if sound { &copy } else { &data };
+    // SAFETY: the method's signature. The binding says that it never gives NULL.
+    let contents: *mut std::ffi::c_void = unsafe { objc2::msg_send![&**read, contents] };
+    assert_eq!(contents.is_null(), !sound);
 }
 
 /// Buffers of a queue complete in order, those of two do not.

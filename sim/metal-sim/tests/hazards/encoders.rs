@@ -1,6 +1,6 @@
 //! Litmus tests within an encoder, and of fences between encoders.
 
-use crate::gpu::{COUNT, Commands, Gpu, TRACKED, concurrent, finish, floats, two};
+use crate::gpu::{COUNT, Commands, Gpu, TRACKED, blit_fill, concurrent, finish, floats, two};
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{
     MTLBarrierScope, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
@@ -111,6 +111,25 @@ pub fn overlap(gpu: &Gpu, sound: bool) {
     encoder.dispatchThreadgroups_threadsPerThreadgroup(groups, threads);
     encoder.endEncoding();
     finish(&commands);
+}
+
+/// Functions of two dispatches that meet are atomic; a plain access that meets them is not.
+pub fn atomic_functions(gpu: &Gpu, sound: bool) {
+    let (data, result, commands) = (gpu.untracked("data"), gpu.untracked("r"), gpu.commands());
+    blit_fill(&commands, &data, None);
+    commands.commit();
+    commands.waitUntilCompleted();
+    let commands = gpu.commands();
+    let encoder = concurrent(&commands);
+    gpu.count(&encoder, &data);
+    gpu.count(&encoder, &data);
+    if sound {
+        encoder.memoryBarrierWithScope(MTLBarrierScope::Buffers);
+    }
+    gpu.copy(&encoder, &result, &data);
+    encoder.endEncoding();
+    finish(&commands);
+    assert!(!sound || floats(&result)[7].to_bits() == 16);
 }
 
 pub fn fence(gpu: &Gpu, sound: bool) {

@@ -1,4 +1,4 @@
-//! A device with two queues, three kernels, and short words for what litmus tests are made of.
+//! A device with two queues, a few kernels, and short words for what litmus tests are made of.
 
 use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
@@ -27,6 +27,9 @@ kernel void square(device float* to, device const float* from, uint i [[thread_p
   for (uint k = 0; k < 8; k++) sum += from[i / 8 * 8 + k] * from[k * 8 + i % 8];
   to[i] = sum;
 }
+kernel void count(device atomic_uint* x, uint i [[thread_position_in_grid]]) {
+  atomic_fetch_add_explicit(&x[i / 8], 1, memory_order_relaxed);
+}
 kernel void copy(device float* to, device const float* from, uint i [[thread_position_in_grid]]) { to[i] = from[i]; }
 ";
 
@@ -40,6 +43,7 @@ pub struct Gpu {
     pub fill: Pipeline,
     pub twice: Pipeline,
     pub copy: Pipeline,
+    pub count: Pipeline,
     /// Of a matrix with 8 rows.
     pub square: Pipeline,
 }
@@ -70,6 +74,7 @@ impl Gpu {
             fill: pipeline("fill"),
             twice: pipeline("twice"),
             copy: pipeline("copy"),
+            count: pipeline("count"),
             square: pipeline("square"),
             device,
         }
@@ -126,6 +131,11 @@ impl Gpu {
     /// Reads and writes a buffer.
     pub fn twice(&self, encoder: &Compute, buffer: &Buffer) {
         self.dispatch(encoder, &self.twice, &[buffer], COUNT);
+    }
+
+    /// Counts in the first elements of a buffer, by atomic functions.
+    pub fn count(&self, encoder: &Compute, buffer: &Buffer) {
+        self.dispatch(encoder, &self.count, &[buffer], COUNT);
     }
 
     /// Reads a buffer into another.

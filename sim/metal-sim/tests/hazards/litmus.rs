@@ -43,6 +43,11 @@ const ALL: &[(&str, &str, Program)] = &[
     ),
     ("bytes/overlap", "no barrier is between", encoders::overlap),
     (
+        "bytes/atomic-functions",
+        "atomic access on buffer “data”",
+        encoders::atomic_functions,
+    ),
+    (
         "fence/two-encoders",
         "no fence, event or barrier",
         encoders::fence,
@@ -156,6 +161,11 @@ const ALL: &[(&str, &str, Program)] = &[
         "cpu/contents-after-shared-event",
         "the CPU uses buffer “data”",
         buffers::contents_after_event,
+    ),
+    (
+        "cpu/contents-of-private-memory",
+        "private memory has no address for the CPU",
+        buffers::contents_of_private,
     ),
     (
         "cpu/wait-between",

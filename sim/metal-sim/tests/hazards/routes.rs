@@ -11,6 +11,8 @@ use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
     MTLComputeCommandEncoder, MTLDevice,
 };
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// A way, to be compared with what the CPU computes.
 type Route = fn(&Stream) -> Vec<f32>;
@@ -97,7 +99,30 @@ pub fn run(asked: &Asked, stream: &Stream) -> [Score; 2] {
                 .run(|| autoreleasepool(|_| forbidden(stream)));
         });
     }
+    mutants.case(asked, "forbidden/guard-held", guard_held);
     [routes, mutants]
+}
+
+/// A Candle op while a guard is held waits for the lock of that guard. Metal has no part in it: nothing but a deadline
+/// can tell.
+fn guard_held() {
+    let finishes = |held: bool| {
+        let (done, result) = mpsc::channel();
+        // A thread that hangs is left behind, with a device of its own.
+        std::thread::spawn(move || {
+            let stream = Stream::new();
+            let guard = stream.metal().command_encoder().unwrap();
+            let _guard = held.then_some(guard);
+            done.send(()).unwrap();
+            drop(stream.matrix());
+            done.send(()).unwrap();
+        });
+        let begun = result.recv_timeout(Duration::from_secs(60));
+        assert_eq!(begun, Ok(()), "a device and its guard");
+        result.recv_timeout(Duration::from_secs(if held { 1 } else { 60 }))
+    };
+    assert_eq!(finishes(true), Err(mpsc::RecvTimeoutError::Timeout));
+    assert_eq!(finishes(false), Ok(()));
 }
 
 /// What each route computes, on the CPU.

@@ -76,6 +76,13 @@ impl fmt::Display for Allocated {
 #[derive(Debug)]
 pub struct Place(Backtrace);
 
+impl Default for Place {
+    /// A place that nobody asked for when the call was made.
+    fn default() -> Self {
+        Self(Backtrace::disabled())
+    }
+}
+
 impl Place {
     /// The calling stack.
     pub fn here() -> Self {

@@ -14,6 +14,7 @@ use crate::order;
 use crate::rules::{Rules, rules, set};
 use crate::schedule::Mode;
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -73,6 +74,15 @@ pub(crate) fn is_on() -> bool {
 /// `METAL_SIM_ORDER` says. Panics with the first finding.
 pub fn check(piece: impl FnMut()) {
     Check::new().run(piece);
+}
+
+/// Does something at the end, however that comes.
+struct Defer<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Defer<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 /// What a check runs and what it is to find.
@@ -150,10 +160,18 @@ impl Check {
         self
     }
 
-    /// Runs the piece in each order. One check at a time: the simulator's switches are the process's.
+    /// Runs the piece in each order. One check at a time: the simulator's switches are the process's, and nothing else
+    /// of the process should use the GPU meanwhile. Kernels that were made before the check are not watched, and use
+    /// their buffers whole.
     pub fn run(self, mut piece: impl FnMut()) -> Report {
         static TURN: Mutex<()> = Mutex::new(());
+        thread_local!(static INSIDE: Cell<bool> = const { Cell::new(false) });
+        if INSIDE.get() {
+            crate::fault::fault("check", "a check inside a check");
+        }
         let _turn = lock(&TURN);
+        INSIDE.set(true);
+        let _inside = Defer(|| INSIDE.set(false));
         let before = rules();
         let only = before.order_is_given.then_some(before.order);
         let orders: Vec<Mode> = only.map_or_else(|| self.orders.clone(), |order| vec![order]);
@@ -183,6 +201,7 @@ impl Check {
             order,
             hazards: true,
             watchdog_ms: self.watchdog_ms.unwrap_or(before.watchdog_ms),
+            inject: before.inject.afresh(),
             ..before.clone()
         };
         // Leaked, as all switches are: a few hundred bytes for each run of a test.

@@ -7,8 +7,8 @@ use crate::check::{Finding, is_on, report};
 use crate::lock;
 use crate::model::command_buffer::{CommandBufferCore, Failure};
 use crate::model::items::Ready;
-use crate::order::{Group, Ids};
-use crate::pass::Item;
+use crate::order::Ids;
+use crate::pass::{Item, Passes};
 use crate::rules::rules;
 use crate::schedule::{Chooser, Mode};
 use std::any::Any;
@@ -47,6 +47,8 @@ pub struct Gpu {
     /// Counts the changes, for the thread that looks before it sleeps.
     changes: AtomicU64,
     started: OnceLock<()>,
+    /// How many commits there were, which decides what starts early.
+    commits: AtomicU64,
     /// How many threads wait for work to end.
     waiting: AtomicUsize,
     /// Whether something runs that is in no lane any more.
@@ -63,7 +65,7 @@ struct Lane {
     /// Since when the first buffer waits for an event.
     blocked_since: Option<Instant>,
     /// All passes of this queue.
-    passes: Group,
+    passes: Passes,
     /// All that had ended when the last buffer completed: completion is in order.
     over: Ids,
     /// When the last buffer was submitted.
@@ -115,6 +117,7 @@ impl Gpu {
     /// passes come after.
     pub(crate) fn submit(&self, queue: usize) {
         let mut lanes = lock(&self.lanes);
+        self.commits.fetch_add(1, Ordering::Relaxed);
         if let Some(lane) = lanes.iter_mut().find(|lane| lane.queue == queue) {
             lane.last = Some(Instant::now());
             while let Some(buffer) = lane.buffers.get(lane.submitted)
@@ -148,9 +151,25 @@ impl Gpu {
         self.notify(lock(&self.lanes));
     }
 
+    /// The committed buffer can not be submitted, as this one of its queue, which comes first, is not committed.
+    pub(crate) fn behind_uncommitted(&self, buffer: &CommandBufferCore) -> Option<String> {
+        let lanes = lock(&self.lanes);
+        let is_it = |other: &Arc<CommandBufferCore>| std::ptr::eq(&**other, buffer);
+        let lane = lanes.iter().find(|lane| lane.buffers.iter().any(is_it))?;
+        let at = lane.buffers.iter().position(is_it)?;
+        let first = lane.buffers.get(lane.submitted)?;
+        (lane.submitted < at).then(|| first.title())
+    }
+
+    /// Whether there is nothing that was committed and has not ended.
+    pub(crate) fn is_idle(&self) -> bool {
+        let lanes = lock(&self.lanes);
+        !self.busy.load(Ordering::Acquire) && lanes.iter().all(|lane| lane.submitted == 0)
+    }
+
     /// The program looks at what is not there yet: what was committed is held back no longer.
     pub(crate) fn look(&self) {
-        if rules().order != Mode::InOrder {
+        if holds() {
             let mut lanes = lock(&self.lanes);
             lanes.iter_mut().for_each(|lane| lane.last = None);
             self.notify(lanes);
@@ -160,7 +179,7 @@ impl Gpu {
     /// The caller is about to wait for work to end: nothing is held back meanwhile.
     pub(crate) fn hurry(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        if rules().order != Mode::InOrder {
+        if holds() {
             self.wake();
         }
         Waiting(self)
@@ -169,16 +188,11 @@ impl Gpu {
     /// Waits until everything that was committed has ended.
     fn settle(&self) {
         let _waiting = self.hurry();
-        loop {
-            {
-                let lanes = lock(&self.lanes);
-                let busy = self.busy.load(Ordering::Acquire);
-                if !busy && lanes.iter().all(|lane| lane.submitted == 0) {
-                    return;
-                }
-            }
+        while !self.is_idle() {
             std::thread::sleep(Duration::from_micros(100));
         }
+        // What starts early is counted from here.
+        self.commits.store(0, Ordering::Relaxed);
     }
 
     fn work(&self) {
@@ -191,8 +205,8 @@ impl Gpu {
                     if is_on() {
                         report(Finding::new(format!("deadlock: {why}")));
                     }
+                    // What is left of it ends, in its turn and without having run.
                     buffer.fail(Failure::timeout(&why));
-                    buffer.complete();
                 }
             }
         }
@@ -238,14 +252,21 @@ impl Gpu {
     }
 
     /// Until when work is held back, so that more may come to choose from.
-    fn held_until(&self, lanes: &[Lane], chooser: &mut Chooser) -> Option<Instant> {
-        if rules().order == Mode::InOrder || self.waiting.load(Ordering::Acquire) > 0 {
+    fn held_until(&self, lanes: &[Lane], chooser: &Chooser) -> Option<Instant> {
+        if !holds() || self.waiting.load(Ordering::Acquire) > 0 {
             return None;
         }
         let last = lanes.iter().filter_map(|lane| lane.last).max()?;
         let until = last + HOLD;
-        (until > Instant::now() && !chooser.starts_early()).then_some(until)
+        let early = chooser.starts_early(self.commits.load(Ordering::Relaxed));
+        (until > Instant::now() && !early).then_some(until)
     }
+}
+
+/// Whether work is held back for a while: where others may come that could run before it, and where hazards are looked
+/// for, as what happens to complete before the next commit is before it by luck.
+fn holds() -> bool {
+    rules().order != Mode::InOrder || rules().hazards
 }
 
 /// Every GPU that has had work.
@@ -264,57 +285,54 @@ fn choose(
     watchdog: Duration,
 ) -> Result<Next, Option<Instant>> {
     let in_order = rules().order == Mode::InOrder;
-    let mut earliest: Option<Instant> = None;
     let mut all: Vec<(Arc<CommandBufferCore>, Ready)> = Vec::new();
+    for lane in lanes.iter_mut() {
+        let mut signals = false;
+        for at in 0..lane.submitted {
+            let looked = lane.buffers[at].ready(in_order);
+            if at == 0 && looked.empty {
+                let buffer = lane.pop();
+                return Ok(Next::Complete(buffer));
+            }
+            // Signals of a queue come in its order: programs count with them.
+            let may = |ready: &Ready| !(ready.signal && signals);
+            let ready = looked.ready.into_iter().filter(may);
+            all.extend(ready.map(|ready| (lane.buffers[at].clone(), ready)));
+            signals |= looked.signals;
+            if in_order {
+                break;
+            }
+        }
+    }
+    if !in_order {
+        all.sort_by_key(|(_, ready)| ready.order);
+    }
+    if !all.is_empty() {
+        lanes.iter_mut().for_each(|lane| lane.blocked_since = None);
+        let (buffer, ready) = all.swap_remove(chooser.pick(all.len()));
+        let (item, before) = buffer.take(ready.at);
+        return Ok(Next::Run(buffer, item, before));
+    }
+    // Nothing can run: whoever waits for an event has waited since now, or since before.
+    let mut earliest: Option<Instant> = None;
     for at in 0..lanes.len() {
         let lane = &mut lanes[at];
-        if lane.submitted == 0 {
+        let blocked = lane.buffers.range(..lane.submitted);
+        let Some(buffer) = blocked
+            .into_iter()
+            .find(|it| it.awaited().is_some())
+            .cloned()
+        else {
             continue;
-        }
-        let first = lane.buffers[0].ready(in_order);
-        if first.empty {
-            lane.blocked_since = None;
-            let buffer = lane.pop();
-            return Ok(Next::Complete(buffer));
-        }
-        if first.ready.is_empty() {
-            let since = *lane.blocked_since.get_or_insert_with(Instant::now);
-            let deadline = since + watchdog;
-            if deadline <= Instant::now() {
-                lane.blocked_since = None;
-                let why = stuck(lanes);
-                let buffer = lanes[at].pop();
-                return Ok(Next::TimeOut(buffer, why));
-            }
-            earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
-        } else {
-            lane.blocked_since = None;
-        }
-        let lane = &lanes[at];
-        if in_order {
-            if let Some(ready) = first.ready.into_iter().next() {
-                let buffer = lane.buffers[0].clone();
-                let (item, before) = buffer.take(ready.at);
-                return Ok(Next::Run(buffer, item, before));
-            }
-            continue;
-        }
-        let list = |buffer: &Arc<CommandBufferCore>, found: Vec<Ready>| {
-            let with = |ready| (buffer.clone(), ready);
-            found.into_iter().map(with).collect::<Vec<_>>()
         };
-        all.extend(list(&lane.buffers[0], first.ready));
-        for buffer in lane.buffers.range(1..lane.submitted) {
-            all.extend(list(buffer, buffer.ready(false).ready));
+        let deadline = *lane.blocked_since.get_or_insert_with(Instant::now) + watchdog;
+        if deadline <= Instant::now() {
+            lane.blocked_since = None;
+            return Ok(Next::TimeOut(buffer, stuck(lanes)));
         }
+        earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
     }
-    if all.is_empty() {
-        return Err(earliest);
-    }
-    all.sort_by_key(|(_, ready)| ready.order);
-    let (buffer, ready) = all.swap_remove(chooser.pick(all.len()));
-    let (item, before) = buffer.take(ready.at);
-    Ok(Next::Run(buffer, item, before))
+    Err(earliest)
 }
 
 /// Who waits for what, when nothing goes on.
@@ -369,7 +387,9 @@ fn run(buffer: &CommandBufferCore, item: Item, before: Ids, chooser: &mut Choose
         Item::Pass(pass) => {
             let node = pass.node.clone();
             pass.start(before);
-            if !buffer.retains()
+            if buffer.has_failed() {
+                // It ends without having run, and whoever waits for it goes on.
+            } else if !buffer.retains()
                 && let Some(label) = pass.dangling()
             {
                 buffer.fail(Failure::invalid_resource(label));
@@ -378,6 +398,7 @@ fn run(buffer: &CommandBufferCore, item: Item, before: Ids, chooser: &mut Choose
             }
             node.end();
         }
+        Item::Signal(..) if buffer.has_failed() => {}
         Item::Signal(event, value) => event.signal(value, before),
         // A wait is taken off the buffer once its value is there: nothing is left to do.
         Item::Wait(..) => {}

@@ -13,7 +13,7 @@ use crate::order::{Node, Steps, has_seen};
 use crate::pass::{Access, Deed};
 use crate::rules::rules;
 use metal_sim_objc::origin::Place;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -37,17 +37,24 @@ pub struct Site {
 }
 
 impl Site {
+    /// Its number among all that was submitted, which others may share.
+    fn id(&self) -> u64 {
+        self.pass.id(self.step)
+    }
+
     /// Whether the rules put this operation behind another, as far as this byte goes.
     fn is_after(&self, other: &Self, address: usize) -> bool {
         match Arc::ptr_eq(&self.pass, &other.pass) {
             true => self.order.ordered(self.step, other.step, address),
-            false => self.pass.is_after(other.pass.id(), self.step),
+            false => self.pass.is_after(other.id(), self.step),
         }
     }
 
     /// Whether what is after this operation is after the other, and the other way round.
     fn is_equal(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.pass, &other.pass) && self.epoch == other.epoch
+        Arc::ptr_eq(&self.pass, &other.pass)
+            && self.epoch == other.epoch
+            && self.pass.are_alike(self.step, other.step)
     }
 
     fn told(&self, verb: &str) -> String {
@@ -103,7 +110,7 @@ struct History {
     /// By the first address.
     cells: BTreeMap<usize, Cell>,
     /// By the first address of a memory: the submitted operations that use it, of which the CPU has not seen the end.
-    in_flight: HashMap<usize, Vec<Arc<Site>>>,
+    in_flight: BTreeMap<usize, Vec<Arc<Site>>>,
 }
 
 static HISTORY: LazyLock<Mutex<History>> = LazyLock::new(Mutex::default);
@@ -114,6 +121,8 @@ struct Conflict {
     first_deed: Deed,
     second_deed: Deed,
     bytes: Range<usize>,
+    /// Whose bytes, as a number among what the second declared.
+    memory: Option<usize>,
 }
 
 /// An operation was submitted.
@@ -128,7 +137,7 @@ pub(crate) fn submitted(site: &Arc<Site>, accesses: &[Access]) {
         }
         let users = history.in_flight.entry(base).or_default();
         if users.len() >= 16 && users.len().is_power_of_two() {
-            users.retain(|user| !has_seen(user.pass.id()));
+            users.retain(|user| !has_seen(user.id()));
         }
         match users.last() {
             Some(user) if Arc::ptr_eq(&user.pass, &site.pass) => {}
@@ -146,18 +155,47 @@ pub(crate) fn ran(site: &Arc<Site>, accesses: &[Access], touched: crate::pass::T
             .collect()
     };
     let touched = touched.unwrap_or_else(declared);
+    let mut memories: Vec<&Arc<Memory>> = accesses.iter().map(|access| &access.memory).collect();
+    // Rows of a matrix are many accesses to one memory.
+    memories.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    memories.sort_by_key(|memory| memory.addresses().start);
+    memories.dedup_by(|one, other| Arc::ptr_eq(one, other));
     let mut conflicts: Vec<Conflict> = Vec::new();
     {
         let mut history = lock(&HISTORY);
         for (range, deed) in touched {
-            history.access(site, range, deed, &mut conflicts);
+            for (bytes, memory) in by_memory(range, &memories) {
+                history.access(site, (bytes, memory), deed, &mut conflicts);
+            }
         }
     }
     for conflict in conflicts {
-        let of = |it: &&Access| it.addresses().contains(&conflict.bytes.start);
-        let memory = accesses.iter().find(of).map(|access| &access.memory);
+        let memory = conflict.memory.map(|at| memories[at]);
         report(conflict.told(site, memory));
     }
+}
+
+/// Bytes that lie next to each other may be of several memories, of a heap's parts say: cut where those end.
+fn by_memory(range: Range<usize>, memories: &[&Arc<Memory>]) -> Vec<(Range<usize>, Option<usize>)> {
+    let mut cut = Vec::new();
+    let mut reached = range.start;
+    for (at, memory) in memories.iter().enumerate() {
+        let own = memory.addresses();
+        let (start, end) = (own.start.max(reached), own.end.min(range.end));
+        if start >= end {
+            continue;
+        }
+        if reached < start {
+            // It is reached by an address in another buffer.
+            cut.push((reached..start, None));
+        }
+        cut.push((start..end, Some(at)));
+        reached = end;
+    }
+    if reached < range.end {
+        cut.push((reached..range.end, None));
+    }
+    cut
 }
 
 /// The program asks for the address of memory that submitted work may be using.
@@ -169,7 +207,7 @@ pub(crate) fn touched_by_cpu(memory: &Memory) {
         let history = lock(&HISTORY);
         let users = history.in_flight.get(&memory.base().addr());
         let mut users = users.into_iter().flatten();
-        users.find(|user| !has_seen(user.pass.id())).cloned()
+        users.find(|user| !has_seen(user.id())).cloned()
     };
     let Some(user) = user else {
         return;
@@ -204,12 +242,19 @@ pub(crate) fn private_for_cpu(memory: &Memory) {
 /// This memory is gone; what is at its addresses next has nothing to do with it.
 pub(crate) fn forget(addresses: Range<usize>) {
     let mut history = lock(&HISTORY);
-    history.in_flight.remove(&addresses.start);
+    let gone = keys(&history.in_flight, &addresses);
+    gone.iter().for_each(|at| {
+        history.in_flight.remove(at);
+    });
     history.cut(&addresses);
-    let gone: Vec<usize> = history.cells.range(addresses).map(|(at, _)| *at).collect();
+    let gone = keys(&history.cells, &addresses);
     gone.iter().for_each(|at| {
         history.cells.remove(at);
     });
+}
+
+fn keys<V>(map: &BTreeMap<usize, V>, addresses: &Range<usize>) -> Vec<usize> {
+    map.range(addresses.clone()).map(|(at, _)| *at).collect()
 }
 
 /// Begins anew.
@@ -233,7 +278,7 @@ impl History {
     fn access(
         &mut self,
         site: &Arc<Site>,
-        range: Range<usize>,
+        (range, memory): (Range<usize>, Option<usize>),
         deed: Deed,
         conflicts: &mut Vec<Conflict>,
     ) {
@@ -250,7 +295,7 @@ impl History {
             }
             reached = cell.end;
             starts.push(*start);
-            cell.check(site, *start, deed, conflicts);
+            cell.check(site, (*start, memory), deed, conflicts);
             if !deed.replaces() {
                 cell.add(site, *start, deed);
             }
@@ -280,7 +325,13 @@ impl History {
 }
 
 impl Cell {
-    fn check(&self, site: &Arc<Site>, start: usize, deed: Deed, conflicts: &mut Vec<Conflict>) {
+    fn check(
+        &self,
+        site: &Arc<Site>,
+        (start, memory): (usize, Option<usize>),
+        deed: Deed,
+        conflicts: &mut Vec<Conflict>,
+    ) {
         let since = self.since.iter().map(|(other, deed)| (other, *deed));
         let write = self.write.iter().map(|write| (write, Deed::plain(true)));
         for (other, other_deed) in since.chain(write) {
@@ -290,7 +341,8 @@ impl Cell {
             {
                 continue;
             }
-            let same = |told: &&mut Conflict| Arc::ptr_eq(&told.first, other);
+            let same =
+                |told: &&mut Conflict| Arc::ptr_eq(&told.first, other) && told.memory == memory;
             match conflicts.iter_mut().find(same) {
                 // One pair of operations is told once.
                 Some(told) => told.bytes.end = told.bytes.end.max(self.end),
@@ -299,6 +351,7 @@ impl Cell {
                     first_deed: other_deed,
                     second_deed: deed,
                     bytes: start..self.end,
+                    memory,
                 }),
             }
         }
@@ -319,7 +372,7 @@ impl Cell {
 impl Conflict {
     /// In the order of submission, so that every schedule tells the same.
     fn told(&self, second: &Arc<Site>, memory: Option<&Arc<Memory>>) -> Finding {
-        let number = |site: &Site| (site.pass.id(), site.step);
+        let number = |site: &Site| (site.pass.number(), site.step);
         let mut both = [(&self.first, self.first_deed), (second, self.second_deed)];
         both.sort_by_key(|(site, _)| number(site));
         let [(first, first_deed), (second, second_deed)] = both;

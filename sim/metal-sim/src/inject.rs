@@ -170,6 +170,14 @@ impl Inject {
         (so_far.commits, so_far.allocations)
     }
 
+    /// The same list, with nothing counted so far.
+    pub(crate) fn afresh(&self) -> Self {
+        Self {
+            so_far: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// How much longer a pass takes.
     pub(crate) fn slow(&self) -> Option<Duration> {
         (!self.slow.is_zero()).then_some(self.slow)

@@ -29,8 +29,8 @@ pub struct Memory {
     abandoned: AtomicBool,
     /// For the detector, what of private memory holds something.
     written: Option<Arc<Written>>,
-    /// Of tracked resources: the passes that use it.
-    users: Option<Mutex<Users>>,
+    /// Of tracked resources: the passes that use it. A tracked heap is one resource, whose users are those of all parts.
+    users: Option<Arc<Mutex<Users>>>,
     /// The buffer's label.
     label: Mutex<Option<String>>,
 }
@@ -88,7 +88,7 @@ impl Memory {
             origin: Origin::Part(whole.clone()),
             abandoned: AtomicBool::new(false),
             written: None,
-            users: None,
+            users: whole.users.clone(),
             label: Mutex::default(),
         }
     }
@@ -115,7 +115,13 @@ impl Memory {
 
     /// Metal orders the passes that use it.
     pub(crate) fn track(&mut self) {
-        self.users = Some(Mutex::default());
+        self.users.get_or_insert_default();
+    }
+
+    /// Whether Metal takes the two for one resource when it orders passes.
+    pub(crate) fn is_tracked_with(&self, other: &Self) -> bool {
+        let both = self.users.as_ref().zip(other.users.as_ref());
+        both.is_some_and(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// Whether it does.

@@ -18,9 +18,12 @@ impl Ids {
         self.0.get(at).is_some_and(|range| range.start <= id)
     }
 
-    /// Adds a pass.
-    pub fn insert(&mut self, id: u64) {
-        self.add(id..id + 1);
+    /// Whether all of another set are in it.
+    pub fn has_all(&self, other: &Self) -> bool {
+        other.0.iter().all(|range| {
+            let at = self.0.partition_point(|own| own.end < range.end);
+            self.0.get(at).is_some_and(|own| own.start <= range.start)
+        })
     }
 
     /// Adds all of another set.
@@ -102,23 +105,58 @@ impl Steps {
     }
 }
 
-/// The number of the next pass.
+/// The number of the next pass, or part of one.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A pass in the graph.
+/// A pass in the graph. An update of a fence covers what was encoded before it and no more, so a pass has a number for
+/// each of the parts that its updates cut it into.
 #[derive(Debug, Default)]
 pub struct Node {
-    id: OnceLock<u64>,
+    numbers: OnceLock<Numbers>,
     done: AtomicBool,
-    before: OnceLock<Ids>,
-    /// From this step on, these come before it too: a queue barrier.
-    behind: OnceLock<(usize, Ids)>,
+    /// What comes before its steps, each from a step on: a wait for a fence is for what was encoded after it.
+    before: OnceLock<Vec<(usize, Ids)>>,
+}
+
+#[derive(Debug)]
+struct Numbers {
+    first: u64,
+    /// The steps before which it is cut.
+    cuts: Vec<usize>,
+}
+
+/// How much of a pass: up to the cut with this index, or everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The steps before a cut.
+    UpTo(usize),
+    /// All steps.
+    Whole,
 }
 
 impl Node {
-    /// The number, given at the first call, which is at submission.
-    pub fn id(&self) -> u64 {
-        *self.id.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    /// Gives it its numbers: it is submitted. `cuts` are in order.
+    pub fn submit(&self, cuts: Vec<usize>) {
+        self.numbers.get_or_init(|| {
+            let parts = cuts.len() as u64 + 1;
+            let first = NEXT.fetch_add(parts, Ordering::Relaxed);
+            Numbers { first, cuts }
+        });
+    }
+
+    fn numbers(&self) -> &Numbers {
+        self.numbers.get().expect("it was submitted")
+    }
+
+    /// The first of its numbers, which are in order of submission.
+    pub fn number(&self) -> u64 {
+        self.numbers().first
+    }
+
+    /// The number of the part that a step is in.
+    pub fn id(&self, step: usize) -> u64 {
+        let Numbers { first, cuts } = self.numbers();
+        first + cuts.partition_point(|cut| *cut <= step) as u64
     }
 
     /// Whether the pass has ended.
@@ -131,30 +169,44 @@ impl Node {
         self.done.store(true, Ordering::Release);
     }
 
-    /// The pass starts: all that comes before it is known.
-    pub fn start(&self, before: Ids) {
+    /// The pass starts: all that comes before its steps is known.
+    pub fn start(&self, before: Vec<(usize, Ids)>) {
         let _ = self.before.set(before);
     }
 
-    /// From a step on, more comes before it.
-    pub fn start_behind(&self, step: usize, before: Ids) {
-        let _ = self.behind.set((step, before));
+    fn before(&self) -> &[(usize, Ids)] {
+        self.before.get().map_or(&[], Vec::as_slice)
     }
 
-    /// Whether another pass comes before this step of it.
+    /// Whether another pass, or part of one, comes before this step of it.
     pub fn is_after(&self, other: u64, step: usize) -> bool {
-        let of = |ids: Option<&Ids>| ids.is_some_and(|ids| ids.contains(other));
-        let behind = self.behind.get().filter(|(from, _)| step >= *from);
-        of(self.before.get()) || of(behind.map(|(_, ids)| ids))
+        let mut before = self.before().iter();
+        before.any(|(from, ids)| *from <= step && ids.contains(other))
     }
 
-    /// What comes before whatever waits for its end: all before it, and itself.
-    pub fn past(&self) -> Ids {
-        let mut past = self.before.get().cloned().unwrap_or_default();
-        if let Some((_, behind)) = self.behind.get() {
-            past.join(behind);
+    /// Whether whatever is before or after one step is so for the other.
+    pub fn are_alike(&self, one: usize, other: usize) -> bool {
+        let waits = |step: usize| {
+            self.before()
+                .iter()
+                .filter(|(from, _)| *from <= step)
+                .count()
+        };
+        self.id(one) == self.id(other) && waits(one) == waits(other)
+    }
+
+    /// What comes before whatever waits for this much of it: that, and all before it.
+    pub fn past(&self, part: Part) -> Ids {
+        let Numbers { first, cuts } = self.numbers();
+        let (last, step) = match part {
+            Part::UpTo(cut) => (cut, cuts[cut]),
+            Part::Whole => (cuts.len(), usize::MAX),
+        };
+        let mut past = Ids::default();
+        for (_, ids) in self.before().iter().filter(|(from, _)| *from <= step) {
+            past.join(ids);
         }
-        past.insert(self.id());
+        past.add(*first..first + last as u64 + 1);
         past
     }
 }
@@ -162,7 +214,7 @@ impl Node {
 /// Passes that another is to come after; those that have ended take little room.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
-    running: Vec<Arc<Node>>,
+    running: Vec<(Arc<Node>, Part)>,
     ended: Ids,
 }
 
@@ -171,35 +223,37 @@ impl Group {
     const MANY: usize = 16;
 
     /// Adds a pass.
-    pub fn add(&mut self, node: &Arc<Node>) {
+    pub fn add(&mut self, node: &Arc<Node>, part: Part) {
         if self.running.len() >= Self::MANY {
             let ended = &mut self.ended;
-            self.running.retain(|node| {
+            self.running.retain(|(node, part)| {
                 if node.is_done() {
-                    ended.join(&node.past());
+                    ended.join(&node.past(*part));
                 }
                 !node.is_done()
             });
         }
-        self.running.push(node.clone());
+        self.running.push((node.clone(), part));
     }
 
     /// Adds all passes of another.
     pub fn join(&mut self, other: &Self) {
         self.ended.join(&other.ended);
-        other.running.iter().for_each(|node| self.add(node));
+        for (node, part) in &other.running {
+            self.add(node, *part);
+        }
     }
 
     /// Whether all have ended.
     pub fn is_done(&self) -> bool {
-        self.running.iter().all(|node| node.is_done())
+        self.running.iter().all(|(node, _)| node.is_done())
     }
 
     /// All of them, and what is before them; of those that have ended.
     pub fn past(&self) -> Ids {
         let mut past = self.ended.clone();
-        for node in &self.running {
-            past.join(&node.past());
+        for (node, part) in &self.running {
+            past.join(&node.past(*part));
         }
         past
     }
@@ -220,10 +274,16 @@ impl Chain {
             after.join(&self.readers);
             self.readers = Group::default();
             self.writer = Group::default();
-            self.writer.add(node);
+            self.writer.add(node, Part::Whole);
         } else {
-            self.readers.add(node);
+            self.readers.add(node, Part::Whole);
         }
+    }
+
+    /// Whether the CPU knows that all of them are over: nothing is to be learnt here any more.
+    fn is_seen(&self) -> bool {
+        let seen = |group: &Group| group.is_done() && lock(&SEEN).has_all(&group.past());
+        seen(&self.writer) && seen(&self.readers)
     }
 }
 
@@ -242,6 +302,8 @@ impl Users {
         let chain = match self.submitted.iter().position(|(held, _)| *held == queue) {
             Some(at) => &mut self.submitted[at].1,
             None => {
+                // A queue may be gone.
+                self.submitted.retain(|(_, chain)| !chain.is_seen());
                 self.submitted.push((queue, Chain::default()));
                 &mut self.submitted.last_mut().expect("pushed above").1
             }
@@ -289,7 +351,7 @@ mod tests {
 
     fn ids(all: &[u64]) -> Ids {
         let mut ids = Ids::default();
-        all.iter().for_each(|id| ids.insert(*id));
+        all.iter().for_each(|id| ids.add(*id..*id + 1));
         ids
     }
 
@@ -304,31 +366,41 @@ mod tests {
                 let mut joined = set(one);
                 joined.join(&set(other));
                 assert_eq!(joined, set(one | other), "{one:b} {other:b}");
+                let all = one & other == other;
+                assert_eq!(set(one).has_all(&set(other)), all, "{one:b} {other:b}");
             }
         }
         assert_eq!(ids(&[3, 5, 4]).0, vec![3..6]);
     }
 
-    #[test]
-    fn a_fence_carries_all_that_was_before_it() {
-        let [a, b, c] = [(); 3].map(|()| Arc::<Node>::default());
-        let all = [&a, &b, &c].map(|node| node.id());
-        a.start(Ids::default());
-        b.start(a.past());
-        c.start(b.past());
-        assert!(c.is_after(all[0], 0) && c.is_after(all[1], 0));
-        assert!(!b.is_after(all[2], 0) && !a.is_after(all[0], 0));
+    /// A pass that was submitted, with updates of fences before these steps.
+    fn submitted(cuts: &[usize]) -> Arc<Node> {
+        let node = Arc::<Node>::default();
+        node.submit(cuts.to_vec());
+        node
     }
 
     #[test]
-    fn a_queue_barrier_is_for_the_steps_behind_it() {
-        let [earlier, pass] = [(); 2].map(|()| Arc::<Node>::default());
-        earlier.start(Ids::default());
-        pass.start(Ids::default());
-        pass.start_behind(2, earlier.past());
-        let after = |step| pass.is_after(earlier.id(), step);
-        assert_eq!([0, 1, 2, 3].map(after), [false, false, true, true]);
-        assert!(pass.past().contains(earlier.id()));
+    fn a_fence_carries_all_that_was_before_it() {
+        let [a, b, c] = [(); 3].map(|()| submitted(&[]));
+        a.start(Vec::new());
+        b.start(vec![(0, a.past(Part::Whole))]);
+        c.start(vec![(0, b.past(Part::Whole))]);
+        assert!(c.is_after(a.id(0), 0) && c.is_after(b.id(7), 0));
+        assert!(!b.is_after(c.id(0), 0) && !a.is_after(b.id(0), 0));
+    }
+
+    #[test]
+    fn an_update_covers_what_is_before_it_and_a_wait_what_is_behind_it() {
+        let [a, b] = [submitted(&[1, 3]), submitted(&[])];
+        a.start(Vec::new());
+        b.start(vec![(2, a.past(Part::UpTo(0))), (4, a.past(Part::UpTo(1)))]);
+        let after = |step| [0, 1, 2, 3].map(|of_a| b.is_after(a.id(of_a), step));
+        assert_eq!(after(1), [false; 4]);
+        assert_eq!(after(2), [true, false, false, false]);
+        assert_eq!(after(4), [true, true, true, false]);
+        assert!(b.are_alike(2, 3) && !b.are_alike(1, 2) && !a.are_alike(0, 1) && a.are_alike(1, 2));
+        assert!(b.past(Part::Whole).contains(a.id(2)));
     }
 
     #[test]
@@ -346,24 +418,23 @@ mod tests {
     fn users_of_a_tracked_resource_follow_each_other() {
         let mut users = Users::default();
         let mut submit = |writes| {
-            let node = Arc::<Node>::default();
-            node.id();
+            let node = submitted(&[]);
             let mut after = Group::default();
             users.submit(1, &node, writes, &mut after);
-            node.start(after.past());
+            node.start(vec![(0, after.past())]);
             (node, after)
         };
         let (write, _) = submit(true);
         let readers: Vec<_> = (0..40).map(|_| submit(false).0).collect();
-        assert!(readers.iter().all(|read| read.is_after(write.id(), 0)));
+        assert!(readers.iter().all(|read| read.is_after(write.id(0), 0)));
         assert!(
-            !readers[1].is_after(readers[0].id(), 0),
+            !readers[1].is_after(readers[0].id(0), 0),
             "reads may overlap"
         );
         readers[..30].iter().for_each(|read| read.end());
         let (last, after) = submit(true);
-        assert!(readers.iter().all(|read| last.is_after(read.id(), 0)));
-        assert!(last.is_after(write.id(), 0));
+        assert!(readers.iter().all(|read| last.is_after(read.id(0), 0)));
+        assert!(last.is_after(write.id(0), 0));
         assert!(!after.is_done());
         readers.iter().chain([&write]).for_each(|node| node.end());
         assert!(after.is_done());
@@ -372,29 +443,28 @@ mod tests {
     #[test]
     fn between_queues_whoever_starts_is_first() {
         let mut users = Users::default();
-        let [one, other] = [(); 2].map(|()| Arc::<Node>::default());
+        let [one, other] = [(); 2].map(|()| submitted(&[]));
         for (queue, node) in [(1, &one), (2, &other)] {
             let mut after = Group::default();
-            node.id();
             users.submit(queue, node, true, &mut after);
             assert!(after.is_done(), "neither waits for the other");
         }
         for node in [&other, &one] {
             let before = users.start(node, true);
-            node.start(before);
+            node.start(vec![(0, before)]);
             node.end();
         }
-        assert!(one.is_after(other.id(), 0) && !other.is_after(one.id(), 0));
+        assert!(one.is_after(other.id(0), 0) && !other.is_after(one.id(0), 0));
     }
 
     #[test]
     fn a_group_stays_small_when_its_passes_end() {
         let mut group = Group::default();
         for _ in 0..1000 {
-            let node = Arc::<Node>::default();
-            node.start(Ids::default());
+            let node = submitted(&[]);
+            node.start(Vec::new());
             node.end();
-            group.add(&node);
+            group.add(&node, Part::Whole);
         }
         assert!(group.running.len() <= Group::MANY);
         assert!(group.is_done());

@@ -6,13 +6,16 @@ use crate::account::Work;
 use crate::hazards::{self, Site};
 use crate::memory::Memory;
 use crate::model::event::EventCore;
-use crate::model::fence::FenceCore;
-use crate::order::{self, Group, Ids, Node, Reach, Steps};
+use crate::model::fence::{FenceCore, Update};
+use crate::order::{self, Group, Ids, Node, Part, Reach, Steps};
 use crate::rules::rules;
 use crate::schedule::{Chooser, Mode};
 use metal_sim_objc::origin::Place;
+use objc2_metal::MTLStages;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bytes that an operation reads or writes.
 #[derive(Clone)]
@@ -127,8 +130,8 @@ pub enum Step {
     Run(Op),
     /// Later steps of a concurrent pass wait for earlier ones.
     Barrier(Scope),
-    /// Later steps wait for everything that the queue was given before this pass.
-    QueueBarrier,
+    /// Later steps wait for what the queue was given before this pass, of these stages.
+    QueueBarrier(MTLStages),
 }
 
 /// Which encoder made a pass.
@@ -144,26 +147,65 @@ pub enum Kind {
     Mps,
 }
 
+/// The passes that a queue was given so far, by what a queue barrier can tell apart.
+#[derive(Default)]
+pub struct Passes {
+    dispatch: Group,
+    blit: Group,
+}
+
+impl Kind {
+    fn stage(self) -> MTLStages {
+        match self {
+            Self::Blit => MTLStages::Blit,
+            Self::SerialCompute | Self::ConcurrentCompute | Self::Mps => MTLStages::Dispatch,
+        }
+    }
+}
+
+impl Passes {
+    fn add(&mut self, kind: Kind, node: &Arc<Node>) {
+        let group = match kind {
+            Kind::Blit => &mut self.blit,
+            _ => &mut self.dispatch,
+        };
+        group.add(node, Part::Whole);
+    }
+
+    /// Adds those of some stages to a group.
+    fn join(&self, stages: MTLStages, to: &mut Group) {
+        let all = [
+            (MTLStages::Dispatch, &self.dispatch),
+            (MTLStages::Blit, &self.blit),
+        ];
+        for (_, group) in all.iter().filter(|(stage, _)| stages.contains(*stage)) {
+            to.join(group);
+        }
+    }
+}
+
 /// Everything between an encoder's creation and its end.
 pub struct Pass {
     /// Which encoder made it.
     pub kind: Kind,
     /// The encoder's label.
     pub label: String,
-    /// Fences that its start waits for.
-    pub waits: Vec<Arc<FenceCore>>,
-    /// Fences that its end updates.
-    pub updates: Vec<Arc<FenceCore>>,
+    /// Fences that it waits for, each with how many operations were encoded before. Metal may wait earlier.
+    waits: Vec<(usize, Arc<FenceCore>)>,
+    /// Fences that it updates, in the same way. Metal may update later.
+    updates: Vec<(usize, Arc<FenceCore>)>,
     /// The work.
     pub steps: Vec<Step>,
+    /// How many of the steps are operations.
+    count: usize,
+    /// It takes longer than it has to.
+    pub slow: Option<Duration>,
     /// For each operation where it was encoded, if hazards are looked for.
     places: Vec<Arc<Place>>,
     /// The pass in the graph.
     pub node: Arc<Node>,
-    /// What must have ended before it starts, by a rule.
-    after: Group,
-    /// The same for what is behind its queue barrier.
-    behind: Option<Group>,
+    /// What must have ended before its operations run, by a rule, each from an operation on.
+    after: BTreeMap<usize, Group>,
     /// What it waits for although no rule says so.
     held: Group,
     /// The tracked memories that it uses, and whether it writes to them.
@@ -183,14 +225,23 @@ impl Pass {
             waits: Vec::new(),
             updates: Vec::new(),
             steps: Vec::new(),
+            count: 0,
+            slow: None,
             places: Vec::new(),
             node: Arc::default(),
-            after: Group::default(),
-            behind: None,
+            after: BTreeMap::new(),
             held: Group::default(),
             tracked: Vec::new(),
             seen: Ids::default(),
             sites: Vec::new(),
+        }
+    }
+
+    /// What is encoded from now on, if it is of the later stages, waits for the earlier stages of what the queue was
+    /// given before.
+    pub fn queue_barrier(&mut self, earlier: MTLStages, later: MTLStages) {
+        if later.contains(self.kind.stage()) {
+            self.steps.push(Step::QueueBarrier(earlier));
         }
     }
 
@@ -213,6 +264,24 @@ impl Pass {
             self.places.push(Arc::new(Place::here()));
         }
         self.steps.push(Step::Run(op));
+        self.count += 1;
+    }
+
+    /// What is encoded from now on waits for a fence.
+    pub fn wait(&mut self, fence: &Arc<FenceCore>) {
+        self.waits.push((self.count, fence.clone()));
+    }
+
+    /// Who waits for the fence waits for what was encoded so far.
+    pub fn update(&mut self, fence: &Arc<FenceCore>) {
+        self.updates.push((self.count, fence.clone()));
+    }
+
+    /// Whether it updates a fence.
+    pub fn updates(&self, fence: &Arc<FenceCore>) -> bool {
+        self.updates
+            .iter()
+            .any(|(_, held)| Arc::ptr_eq(held, fence))
     }
 
     fn ops(&self) -> impl Iterator<Item = &Op> {
@@ -233,7 +302,7 @@ impl Pass {
                 Step::Run(_) => before += 1,
                 Step::Barrier(Scope::Buffers) => barriers.push((before, Reach::All)),
                 // It is about what came before this encoder.
-                Step::QueueBarrier => {}
+                Step::QueueBarrier(_) => {}
                 Step::Barrier(Scope::Resources(all)) => {
                     let all = all.iter().map(|memory| memory.addresses());
                     barriers.push((before, Reach::Only(all.collect())));
@@ -243,39 +312,50 @@ impl Pass {
         Steps::Concurrent(barriers)
     }
 
-    /// The number of the operation that is first behind a queue barrier.
-    fn queue_barrier(&self) -> Option<usize> {
-        let is_it = |step: &Step| matches!(step, Step::QueueBarrier);
-        let at = self.steps.iter().position(is_it)?;
-        let ops = self.steps[..at].iter();
-        Some(ops.filter(|step| matches!(step, Step::Run(_))).count())
-    }
-
     /// Settles what comes before it, as submission does. A wait for a fence is for the update submitted last; a fence
     /// that no submitted pass updates is no wait at all. `queue` has the passes of its queue so far.
-    pub(crate) fn submit(&mut self, on: usize, queue: &mut Group) {
-        self.node.id();
+    pub(crate) fn submit(&mut self, on: usize, queue: &mut Passes) {
+        let mut cuts: Vec<usize> = self.updates.iter().map(|(step, _)| *step).collect();
+        cuts.dedup();
+        self.node.submit(cuts.clone());
         self.seen = order::seen();
-        for (update, by) in self.waits.iter().filter_map(|fence| fence.last_update()) {
-            match by == on || rules().fences_across_queues {
-                true => self.after.add(&update),
+        for (step, fence) in &self.waits {
+            let Some(update) = fence.last_update() else {
+                continue;
+            };
+            if update.queue == on || rules().fences_across_queues {
+                let after = self.after.entry(*step).or_default();
+                after.add(&update.pass, update.part);
+            } else if rules().order == Mode::InOrder {
                 // Metal may or may not wait, and a program cannot rely on it.
-                false if rules().order == Mode::InOrder => self.held.add(&update),
-                false => {}
+                self.held.add(&update.pass, update.part);
             }
         }
-        for fence in &self.updates {
-            fence.set_last_update(self.node.clone(), on);
+        for (step, fence) in &self.updates {
+            fence.set_last_update(Update {
+                pass: self.node.clone(),
+                part: Part::UpTo(cuts.partition_point(|cut| cut < step)),
+                queue: on,
+            });
         }
-        if self.queue_barrier().is_some() {
-            self.behind = Some(queue.clone());
+        let mut before = 0;
+        for step in &self.steps {
+            match step {
+                Step::Run(_) => before += 1,
+                Step::QueueBarrier(stages) => {
+                    queue.join(*stages, self.after.entry(before).or_default());
+                }
+                Step::Barrier(_) => {}
+            }
         }
-        queue.add(&self.node);
+        queue.add(self.kind, &self.node);
         self.tracked = self.find_tracked();
         for (memory, writes) in &self.tracked {
-            memory.submit(on, &self.node, *writes, &mut self.after);
+            memory.submit(on, &self.node, *writes, self.after.entry(0).or_default());
         }
-        if rules().hazards && self.places.len() == self.ops().count() {
+        if rules().hazards {
+            // What was recorded while hazards were not looked for has no place.
+            self.places.resize_with(self.count, Arc::default);
             self.sites = self.describe();
             for (site, op) in self.sites.iter().zip(self.ops()) {
                 hazards::submitted(site, &op.accesses);
@@ -291,7 +371,7 @@ impl Pass {
                 continue;
             }
             let is_it =
-                |(memory, _): &&mut (Arc<Memory>, bool)| Arc::ptr_eq(memory, &access.memory);
+                |(memory, _): &&mut (Arc<Memory>, bool)| memory.is_tracked_with(&access.memory);
             match used.iter_mut().rev().find(is_it) {
                 Some((_, writes)) => *writes |= access.write,
                 None => used.push((access.memory.clone(), access.write)),
@@ -304,7 +384,7 @@ impl Pass {
     fn describe(&self) -> Vec<Arc<Site>> {
         let order = Arc::new(self.order());
         let encoder = match self.label.as_str() {
-            "" => format!("{:?} encoder {}", self.kind, self.node.id()),
+            "" => format!("{:?} encoder {}", self.kind, self.node.number()),
             label => format!("encoder “{label}”"),
         };
         let encoder: Arc<str> = encoder.into();
@@ -324,8 +404,7 @@ impl Pass {
 
     /// Whether everything that it waits for has ended.
     pub(crate) fn is_ready(&self) -> bool {
-        let behind = self.behind.as_ref().is_none_or(Group::is_done);
-        self.after.is_done() && self.held.is_done() && behind
+        self.after.values().all(Group::is_done) && self.held.is_done()
     }
 
     /// The operation, if there is one, that uses memory whose buffer object is gone.
@@ -339,20 +418,21 @@ impl Pass {
     /// Tells the graph what comes before it: by the rules of its submission, and by the events that its command buffer
     /// has waited for.
     pub(crate) fn start(&self, events: Ids) {
-        let mut before = events;
-        before.join(&self.seen);
-        before.join(&self.after.past());
+        let mut first = events;
+        first.join(&self.seen);
         for (memory, writes) in &self.tracked {
-            before.join(&memory.start(&self.node, *writes));
+            first.join(&memory.start(&self.node, *writes));
         }
-        self.node.start(before);
-        if let (Some(step), Some(behind)) = (self.queue_barrier(), &self.behind) {
-            self.node.start_behind(step, behind.past());
-        }
+        let after = self.after.iter().map(|(step, after)| (*step, after.past()));
+        self.node
+            .start(std::iter::once((0, first)).chain(after).collect());
     }
 
     /// Runs the operations, in an order that its barriers allow.
     pub(crate) fn run(self, chooser: &mut Chooser) {
+        if let Some(longer) = self.slow {
+            std::thread::sleep(longer);
+        }
         let order = self.order();
         let mut ops: Vec<Option<Op>> = self
             .steps

@@ -16,7 +16,7 @@ pub enum Mode {
     InOrder,
     /// The latest first.
     Apple,
-    /// By chance, and the same each time.
+    /// By chance; the same each time, as far as the program commits and waits in the same way.
     Seed(u64),
 }
 
@@ -50,6 +50,15 @@ pub struct Chooser {
     state: u64,
 }
 
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A number that another one decides, and looks like chance.
+fn mixed(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
 /// More steps than this between two barriers, some of them about single buffers, keep their order.
 const MANY: usize = 64;
 
@@ -57,7 +66,7 @@ impl Chooser {
     /// Begins to choose as the switches say.
     pub fn new(rules: &'static Rules) -> Self {
         let state = match rules.order {
-            Mode::Seed(seed) => seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d,
+            Mode::Seed(seed) => seed.wrapping_mul(STEP) ^ 0x5851_f42d_4c95_7f2d,
             _ => 0,
         };
         Self { rules, state }
@@ -70,13 +79,10 @@ impl Chooser {
         }
     }
 
-    /// The next random number (SplitMix64).
+    /// The next random number (SplitMix64). Only picks take one, so that nothing else changes what they are.
     fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.state = self.state.wrapping_add(STEP);
+        mixed(self.state)
     }
 
     /// One of so many that are in order of submission.
@@ -88,12 +94,11 @@ impl Chooser {
         }
     }
 
-    /// Whether work starts although more may come.
-    pub fn starts_early(&mut self) -> bool {
+    /// Whether work starts although more may come, after so many commits.
+    pub fn starts_early(&self, commits: u64) -> bool {
         match self.rules.order {
-            Mode::InOrder => true,
-            Mode::Apple => false,
-            Mode::Seed(_) => self.random().is_multiple_of(8),
+            Mode::InOrder | Mode::Apple => false,
+            Mode::Seed(seed) => mixed(seed ^ commits.rotate_left(32)).is_multiple_of(8),
         }
     }
 

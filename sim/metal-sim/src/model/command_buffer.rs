@@ -14,8 +14,8 @@ use crate::fault::fault;
 use crate::gpu::{Gpu, look_for, panic_text};
 use crate::lock;
 use crate::model::event::EventCore;
-use crate::order::{self, Group, Ids};
-use crate::pass::{Item, Kind, Op, Pass, Step};
+use crate::order::{self, Ids};
+use crate::pass::{Item, Kind, Op, Pass, Passes};
 use crate::rules::{Verdict, rules};
 use block2::{DynBlock, RcBlock};
 use metal_sim_objc::foundation::error;
@@ -30,7 +30,7 @@ use std::any::Any;
 use std::panic::resume_unwind;
 use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 type Status = MTLCommandBufferStatus;
 type HandlerBlock = dyn Fn(NonNull<ProtocolObject<dyn MTLCommandBuffer>>);
@@ -126,6 +126,11 @@ enum Stage {
 }
 
 impl State {
+    fn fail(&mut self, failure: Failure) {
+        self.items.fail();
+        self.failure.get_or_insert(failure);
+    }
+
     fn status(&self) -> Status {
         match self.progress {
             Stage::NotEnqueued => Status::NotEnqueued,
@@ -171,17 +176,7 @@ impl CommandBufferCore {
             ..Work::default()
         }
         .add();
-        if let Some(longer) = rules().inject.slow() {
-            let slow = Op {
-                label: "slow GPU".to_owned(),
-                accesses: Vec::new(),
-                run: Box::new(move || {
-                    std::thread::sleep(longer);
-                    None
-                }),
-            };
-            pass.steps.insert(0, Step::Run(slow));
-        }
+        pass.slow = rules().inject.slow();
         let mut state = lock(&self.state);
         state.open = None;
         state.items.push(Item::Pass(Box::new(pass)));
@@ -193,10 +188,12 @@ impl CommandBufferCore {
     }
 
     pub(crate) fn fail(&self, failure: Failure) {
-        let mut state = lock(&self.state);
-        // What comes after a failure is not run, and whoever waits for its fences goes on.
-        state.items.give_up();
-        state.failure.get_or_insert(failure);
+        lock(&self.state).fail(failure);
+    }
+
+    /// Whether something went wrong: what is left of it is not run.
+    pub(crate) fn has_failed(&self) -> bool {
+        lock(&self.state).failure.is_some()
     }
 
     /// Whether the buffer keeps alive what its work uses.
@@ -209,13 +206,12 @@ impl CommandBufferCore {
     }
 
     /// It is this buffer's turn to be submitted: what its passes come after is settled.
-    pub(crate) fn submit(&self, queue: usize, passes: &mut Group) {
+    pub(crate) fn submit(&self, queue: usize, passes: &mut Passes) {
         let mut state = lock(&self.state);
         state.items.submit(queue, passes);
         // Its passes have their place in the order, for those who wait for their fences.
         if let Some(failure) = state.injected.take() {
-            state.items.give_up();
-            state.failure.get_or_insert(failure);
+            state.fail(failure);
         }
     }
 
@@ -320,10 +316,26 @@ impl CommandBufferCore {
         drop(state);
         let _waiting = gpu.hurry();
         look_for(|| lock(&self.state).progress >= stage);
-        let waited = self
-            .changed
-            .wait_while(lock(&self.state), |state| state.progress < stage);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
+        while state.progress < stage {
+            let watchdog = Duration::from_millis(rules().watchdog_ms);
+            let waited = self.changed.wait_timeout(state, watchdog);
+            let (held, time) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = held;
+            if time.timed_out() && state.progress < stage {
+                drop(state);
+                if let Some(other) = gpu.behind_uncommitted(self) {
+                    fault(
+                        "deadlock",
+                        format!(
+                            "{call}: {} is behind {other} in its queue, which was enqueued and not committed",
+                            title()
+                        ),
+                    );
+                }
+                state = lock(&self.state);
+            }
+        }
         let panic = state
             .failure
             .as_mut()

@@ -8,6 +8,7 @@ use crate::fault::fault;
 use crate::lock;
 use crate::pass::{Kind, Op, Pass, Scope, Step};
 use objc2::runtime::AnyObject;
+use objc2_metal::MTLStages;
 use std::sync::Mutex;
 
 /// The state of an open encoder.
@@ -67,39 +68,33 @@ impl EncoderCore {
     }
 
     /// Later work of this pass waits for everything that the queue was given before.
-    pub(crate) fn queue_barrier(&self) {
+    pub(crate) fn queue_barrier(&self, earlier: MTLStages, later: MTLStages) {
         Work {
             barriers: 1,
             ..Work::default()
         }
         .add();
         self.record("barrierAfterQueueStages:beforeStages:", |pass| {
-            pass.steps.push(Step::QueueBarrier);
+            pass.queue_barrier(earlier, later);
         });
     }
 
     pub(crate) fn wait_for(&self, fence: &SimFence) {
         self.check_fence(fence, "waitForFence:");
         self.record("waitForFence:", |pass| {
-            let updated = pass
-                .updates
-                .iter()
-                .any(|held| std::sync::Arc::ptr_eq(held, fence.core()));
-            if updated {
+            if pass.updates(fence.core()) {
                 fault(
                     "waitForFence",
                     "the same encoder has updated this fence: the GPU may deadlock",
                 );
             }
-            pass.waits.push(fence.core().clone());
+            pass.wait(fence.core());
         });
     }
 
     pub(crate) fn update(&self, fence: &SimFence) {
         self.check_fence(fence, "updateFence:");
-        self.record("updateFence:", |pass| {
-            pass.updates.push(fence.core().clone())
-        });
+        self.record("updateFence:", |pass| pass.update(fence.core()));
     }
 
     fn check_fence(&self, fence: &SimFence, call: &str) {
@@ -209,10 +204,10 @@ macro_rules! encoder_class {
                 #[unsafe(method(barrierAfterQueueStages:beforeStages:))]
                 fn barrier_after_queue(
                     &self,
-                    _after: objc2_metal::MTLStages,
-                    _before: objc2_metal::MTLStages,
+                    earlier: objc2_metal::MTLStages,
+                    later: objc2_metal::MTLStages,
                 ) {
-                    self.$encoder().queue_barrier();
+                    self.$encoder().queue_barrier(earlier, later);
                 }
 
                 #[unsafe(method(updateFence:))]

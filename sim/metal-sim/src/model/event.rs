@@ -8,6 +8,7 @@ use crate::fault::{fault, warn};
 use crate::gpu::Gpu;
 use crate::lock;
 use crate::order::{self, Ids};
+use crate::rules::rules;
 use block2::{DynBlock, RcBlock};
 use objc2::rc::{Allocated, Retained, Weak};
 use objc2::runtime::{NSObject, NSObjectProtocol, ProtocolObject};
@@ -88,16 +89,24 @@ impl EventCore {
 
     /// Sets the value and lets those go on who waited for it. `before` has ended.
     pub fn signal(&self, value: u64, before: Ids) {
-        /// Nobody waits for values that are further back.
+        /// So many values may be remembered before those are forgotten that order nothing.
         const MANY: usize = 256;
-        {
+        let old = {
             let mut signals = lock(&self.before);
-            signals.entry(value).or_default().join(&before);
-            if signals.len() > MANY {
-                signals.pop_first();
+            let old = std::mem::replace(&mut *lock(&self.value), value);
+            if value < old {
+                // Who waits for more waits for another signal.
+                signals.retain(|signalled, _| *signalled <= value);
+            } else if value > old {
+                // The first that reaches a value is the one that is waited for.
+                signals.insert(value, before);
             }
-        }
-        let old = std::mem::replace(&mut *lock(&self.value), value);
+            if signals.len() > MANY {
+                let seen = order::seen();
+                signals.retain(|_, before| !seen.has_all(before));
+            }
+            old
+        };
         if value < old {
             self.goes_back(old, value);
         }
@@ -146,11 +155,32 @@ impl EventCore {
     /// Waits until the value is reached; false when the time ran out first.
     pub fn wait(&self, value: u64, timeout: Duration) -> bool {
         let _waiting = self.gpu.hurry();
-        let held = lock(&self.value);
-        let waited = self
-            .changed
-            .wait_timeout_while(held, timeout, |held| *held < value);
-        let reached = *waited.unwrap_or_else(PoisonError::into_inner).0 >= value;
+        let watchdog = Duration::from_millis(rules().watchdog_ms);
+        let mut left = timeout;
+        let reached = loop {
+            let held = lock(&self.value);
+            let part = left.min(watchdog);
+            let waited = self
+                .changed
+                .wait_timeout_while(held, part, |held| *held < value);
+            let reached = *waited.unwrap_or_else(PoisonError::into_inner).0 >= value;
+            left -= part;
+            if reached || left.is_zero() {
+                break reached;
+            }
+            // Another thread may still do it, but nothing in a test should take so long.
+            if is_on() && self.gpu.is_idle() {
+                let at = self.value();
+                fault(
+                    "deadlock",
+                    format!(
+                        "waitUntilSignaledValue: the CPU waits for {} to reach {value}; it is at {at}, \
+                         and nothing that was committed signals it",
+                        self.title()
+                    ),
+                );
+            }
+        };
         if let Some(ids) = self.reached(value).filter(|_| reached) {
             order::see(&ids);
         }

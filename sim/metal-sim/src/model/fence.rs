@@ -4,7 +4,7 @@
 use super::Kept;
 use super::device::SimDevice;
 use crate::lock;
-use crate::order::Node;
+use crate::order::{Node, Part};
 use objc2::rc::Retained;
 use objc2::runtime::{NSObject, NSObjectProtocol};
 use objc2::{AnyThread, DefinedClass, define_class, msg_send};
@@ -12,21 +12,32 @@ use objc2_foundation::NSString;
 use objc2_metal::MTLFence;
 use std::sync::{Arc, Mutex};
 
+/// An update of a fence that was submitted.
+#[derive(Clone)]
+pub(crate) struct Update {
+    /// The pass that it is in.
+    pub pass: Arc<Node>,
+    /// How much of it comes before the update.
+    pub part: Part,
+    /// The number of that pass's queue.
+    pub queue: usize,
+}
+
 /// The state of a fence.
 #[derive(Default)]
 pub struct FenceCore {
-    last_update: Mutex<Option<(Arc<Node>, usize)>>,
+    last_update: Mutex<Option<Update>>,
     label: Mutex<Option<String>>,
 }
 
 impl FenceCore {
-    /// The pass that updates it, and the number of that pass's queue.
-    pub(crate) fn last_update(&self) -> Option<(Arc<Node>, usize)> {
+    /// The update that was submitted last.
+    pub(crate) fn last_update(&self) -> Option<Update> {
         lock(&self.last_update).clone()
     }
 
-    pub(crate) fn set_last_update(&self, update: Arc<Node>, queue: usize) {
-        *lock(&self.last_update) = Some((update, queue));
+    pub(crate) fn set_last_update(&self, update: Update) {
+        *lock(&self.last_update) = Some(update);
     }
 }
 

@@ -208,7 +208,11 @@ impl SimHeap {
         if size == 0 || rules().inject.refuses(size) {
             return None;
         }
-        let memory = Arc::new(Memory::allocate(size.next_multiple_of(ALIGN))?);
+        let mut memory = Memory::allocate(size.next_multiple_of(ALIGN))?;
+        if heap_tracking(options) == MTLHazardTrackingMode::Tracked {
+            memory.track();
+        }
+        let memory = Arc::new(memory);
         let heap = Heap {
             device: Kept::new(device),
             memory,
@@ -307,7 +311,8 @@ impl SimHeap {
         let options = MTLResourceOptions((options.0 & !0x300) | tracking);
         let core = BufferCore::placed(self.ivars().device.get(), memory, options, placed);
         if core.is_private() {
-            // SAFETY: the bytes are this buffer's now; who still reads them is to notice.
+            // SAFETY: the bytes are this buffer's now. Work that still uses them breaks the rule, and the byte that it
+            // finds is what it deserves: no reference to them exists, and any byte is a value.
             unsafe { core.memory().fill(0..length, POISON) };
         }
         Some(SimBuffer::new(core))

@@ -1,8 +1,8 @@
 //! What a command buffer holds, and how far it is: what may run next of it, and what is known to be before that.
 
 use super::event::EventCore;
-use crate::order::{Group, Ids, Node};
-use crate::pass::Item;
+use crate::order::{Ids, Node, Part};
+use crate::pass::{Item, Passes};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ pub(crate) struct Ready {
     pub at: usize,
     /// Passes in order of submission, and signals last.
     pub order: u64,
+    /// A signal, and not a pass.
+    pub signal: bool,
 }
 
 /// What a look at a command buffer showed.
@@ -20,6 +22,8 @@ pub(crate) struct Looked {
     pub empty: bool,
     /// What may be done now.
     pub ready: Vec<Ready>,
+    /// There are signals to come.
+    pub signals: bool,
 }
 
 /// No more of what is left is looked at to find what is next.
@@ -35,6 +39,7 @@ pub(crate) struct Items {
     waited: Vec<(usize, Ids)>,
     /// The passes that were started, with their numbers.
     started: Vec<(usize, Arc<Node>)>,
+    failed: bool,
 }
 
 impl Items {
@@ -45,7 +50,7 @@ impl Items {
     }
 
     /// It is this buffer's turn to be submitted: what its passes come after is settled.
-    pub fn submit(&mut self, queue: usize, passes: &mut Group) {
+    pub fn submit(&mut self, queue: usize, passes: &mut Passes) {
         for (_, item) in &mut self.left {
             if let Item::Pass(pass) = item {
                 pass.submit(queue, passes);
@@ -53,43 +58,53 @@ impl Items {
         }
     }
 
-    /// What is left is not run, and whoever waits for its passes goes on.
-    pub fn give_up(&mut self) {
-        for (_, item) in self.left.drain(..) {
-            if let Item::Pass(pass) = item {
-                pass.node.end();
-            }
-        }
+    /// The buffer has failed: it waits for no event any more.
+    pub fn fail(&mut self) {
+        self.failed = true;
     }
 
     /// What can run next: the first item only, if they run in order. Waits that are over are taken off.
     pub fn ready(&mut self, in_order: bool) -> Looked {
         let window = if in_order { 1 } else { WINDOW };
         let mut ready = Vec::new();
-        let (mut at, mut passes) = (0, false);
+        // A signal comes after everything that was encoded before it, other signals too.
+        let (mut at, mut earlier) = (0, false);
         while at < self.left.len().min(window) {
             let (number, item) = &self.left[at];
-            let (number, order) = match item {
-                Item::Wait(event, value) => match event.reached(*value) {
-                    Some(over) => {
-                        self.waited.push((*number, over));
-                        self.left.remove(at);
-                        continue;
-                    }
-                    None => break,
-                },
-                Item::Pass(pass) => {
-                    passes = true;
-                    (*number, pass.is_ready().then(|| pass.node.id()))
+            let number = *number;
+            match item {
+                Item::Wait(event, value) => {
+                    let over = match self.failed {
+                        true => Ids::default(),
+                        false => match event.reached(*value) {
+                            Some(over) => over,
+                            None => break,
+                        },
+                    };
+                    self.waited.push((number, over));
+                    self.left.remove(at);
+                    continue;
                 }
-                Item::Signal(..) => (*number, (!passes).then_some(u64::MAX)),
-            };
-            ready.extend(order.map(|order| Ready { at: number, order }));
+                Item::Pass(pass) if pass.is_ready() => ready.push(Ready {
+                    at: number,
+                    order: pass.node.number(),
+                    signal: false,
+                }),
+                Item::Signal(..) if !earlier => ready.push(Ready {
+                    at: number,
+                    order: u64::MAX,
+                    signal: true,
+                }),
+                Item::Pass(_) | Item::Signal(..) => {}
+            }
+            earlier = true;
             at += 1;
         }
+        let is_signal = |(_, item): &(usize, Item)| matches!(item, Item::Signal(..));
         Looked {
             empty: self.left.is_empty(),
             ready,
+            signals: self.left.iter().any(is_signal),
         }
     }
 
@@ -117,7 +132,7 @@ impl Items {
         }
         for (pass, node) in self.started.iter().filter(|_| passes) {
             if *pass < at {
-                before.join(&node.past());
+                before.join(&node.past(Part::Whole));
             }
         }
         before

@@ -7,8 +7,8 @@ use objc2::runtime::ProtocolObject;
 use objc2::{AnyThread, Message};
 use objc2_metal::{
     MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandEncoder, MTLCommandQueue,
-    MTLComputeCommandEncoder, MTLDevice, MTLHeap, MTLHeapDescriptor, MTLResource,
-    MTLResourceOptions, MTLSharedEvent, MTLStages, MTLStorageMode,
+    MTLComputeCommandEncoder, MTLDevice, MTLHazardTrackingMode, MTLHeap, MTLHeapDescriptor,
+    MTLResource, MTLResourceOptions, MTLSharedEvent, MTLStages, MTLStorageMode,
 };
 use objc2_metal_performance_shaders::{
     MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
@@ -133,6 +133,72 @@ pub fn queue_barrier_elsewhere(gpu: &Gpu, sound: bool) {
     });
     finish(&second);
     first.waitUntilCompleted();
+}
+
+/// A barrier is for the stages that it names.
+pub fn queue_barrier_of_another_stage(gpu: &Gpu, sound: bool) {
+    let data = gpu.untracked("data");
+    let write = |commands: &Commands| gpu.pass(commands, "A", |it| gpu.fill(it, &data));
+    let read = |commands: &Commands| {
+        gpu.pass(commands, "B", |encoder| {
+            let earlier = if sound {
+                MTLStages::Dispatch
+            } else {
+                MTLStages::Blit
+            };
+            encoder.barrierAfterQueueStages_beforeStages(earlier, MTLStages::Dispatch);
+            gpu.twice(encoder, &data);
+        });
+    };
+    two(gpu, write, read);
+}
+
+/// Signals of one command buffer come one after the other, and each is for what is before it.
+pub fn event_of_two_signals(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let other = gpu.untracked("other");
+    let first = |commands: &Commands| {
+        gpu.pass(commands, "A", |encoder| gpu.fill(encoder, &other));
+        commands.encodeSignalEvent_value(&event, 1);
+        gpu.pass(commands, "B", |encoder| gpu.fill(encoder, &data));
+        commands.encodeSignalEvent_value(&event, 2);
+    };
+    let second = |commands: &Commands| {
+        commands.encodeWaitForEvent_value(&event, if sound { 2 } else { 1 });
+        gpu.pass(commands, "C", |encoder| gpu.twice(encoder, &data));
+    };
+    two(gpu, first, second);
+}
+
+/// Signals of consecutive command buffers count up, whatever order their work takes.
+pub fn event_as_a_timeline(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let other = gpu.other.commandBuffer().unwrap();
+    for value in 1..4 {
+        let commands = gpu.commands();
+        if value == 2 {
+            gpu.pass(&commands, "A", |encoder| gpu.fill(encoder, &data));
+        }
+        commands.encodeSignalEvent_value(&event, value);
+        commands.commit();
+    }
+    other.encodeWaitForEvent_value(&event, if sound { 2 } else { 1 });
+    gpu.pass(&other, "B", |encoder| gpu.twice(encoder, &data));
+    finish(&other);
+}
+
+/// A signal of a value that is there already is none, so that the wait for it waits for nothing.
+pub fn event_value_again(gpu: &Gpu, sound: bool) {
+    let (data, event) = (gpu.untracked("data"), gpu.event());
+    let first = |commands: &Commands| commands.encodeSignalEvent_value(&event, 1);
+    let second = |commands: &Commands| {
+        let value = if sound { 2 } else { 1 };
+        gpu.pass(commands, "A", |encoder| gpu.fill(encoder, &data));
+        commands.encodeSignalEvent_value(&event, value);
+        commands.encodeWaitForEvent_value(&event, value);
+        gpu.pass(commands, "B", |encoder| gpu.twice(encoder, &data));
+    };
+    two(gpu, first, second);
 }
 
 pub fn blit_after_compute(gpu: &Gpu, sound: bool) {
@@ -279,6 +345,26 @@ pub fn wait_between(gpu: &Gpu, sound: bool) {
 }
 
 /// Memory of a heap goes to another buffer before its last use has ended.
+/// A tracked heap is one resource: users of one part follow those of another.
+pub fn tracked_heap(gpu: &Gpu, sound: bool) {
+    let descriptor = MTLHeapDescriptor::new();
+    descriptor.setSize(COUNT * 4);
+    descriptor.setStorageMode(MTLStorageMode::Private);
+    if sound {
+        descriptor.setHazardTrackingMode(MTLHazardTrackingMode::Tracked);
+    }
+    let heap = gpu.device.newHeapWithDescriptor(&descriptor).unwrap();
+    let options = MTLResourceOptions::StorageModePrivate;
+    let cut = || heap.newBufferWithLength_options(COUNT * 4, options);
+    let one = cut().unwrap();
+    // SAFETY: who uses it afterwards is the GPU alone, which is what this is about.
+    unsafe { one.makeAliasable() };
+    let other = cut().unwrap();
+    let first = |commands: &Commands| gpu.pass(commands, "A", |it| gpu.fill(it, &one));
+    let second = |commands: &Commands| gpu.pass(commands, "B", |it| gpu.fill(it, &other));
+    two(gpu, first, second);
+}
+
 pub fn aliased(gpu: &Gpu, sound: bool) {
     let descriptor = MTLHeapDescriptor::new();
     descriptor.setSize(COUNT * 4);

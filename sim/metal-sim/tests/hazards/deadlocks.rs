@@ -1,6 +1,6 @@
 //! Waits that never end: reported with the waiters' names, and never a hang.
 
-use crate::gpu::{Gpu, finish};
+use crate::gpu::{Commands, Gpu, finish};
 use crate::{Asked, Score};
 use objc2::rc::autoreleasepool;
 use objc2::runtime::ProtocolObject;
@@ -24,6 +24,16 @@ const ALL: &[(&str, &str, Program)] = &[
         "deadlock/itself",
         "it would itself signal 1, but only afterwards",
         itself,
+    ),
+    (
+        "deadlock/behind-one-that-is-not-committed",
+        "command buffer “waits” is behind command buffer “first” in its queue, which was enqueued and not committed",
+        behind_uncommitted,
+    ),
+    (
+        "deadlock/the-cpu",
+        "the CPU waits for event “gate” to reach 1; it is at 0, and nothing that was committed signals it",
+        cpu_waits,
     ),
     (
         "event/goes-back",
@@ -94,6 +104,40 @@ fn itself(gpu: &Gpu, sound: bool) {
         commands.encodeSignalEvent_value(&event, 1);
     }
     finish(&commands);
+}
+
+fn behind_uncommitted(gpu: &Gpu, sound: bool) {
+    let (first, waits) = (gpu.commands(), gpu.commands());
+    first.setLabel(Some(&named("first")));
+    waits.setLabel(Some(&named("waits")));
+    first.enqueue();
+    waits.commit();
+    // A queue that is stuck would be stuck for the other tests.
+    let late = Commit(&first);
+    if sound {
+        drop(late);
+    }
+    waits.waitUntilCompleted();
+}
+
+/// Commits at the end, however that comes.
+struct Commit<'a>(&'a Commands);
+
+impl Drop for Commit<'_> {
+    fn drop(&mut self) {
+        self.0.commit();
+    }
+}
+
+fn cpu_waits(gpu: &Gpu, sound: bool) {
+    let event = gpu.shared_event();
+    event.setLabel(Some(&named("gate")));
+    let commands = gpu.commands();
+    if sound {
+        commands.encodeSignalEvent_value(ProtocolObject::from_ref(&*event), 1);
+    }
+    commands.commit();
+    assert!(event.waitUntilSignaledValue_timeoutMS(1, u64::MAX));
 }
 
 fn goes_back(gpu: &Gpu, sound: bool) {

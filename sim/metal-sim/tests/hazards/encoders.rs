@@ -201,6 +201,44 @@ pub fn fence_updated_later(gpu: &Gpu, sound: bool) {
     finish(order[1]);
 }
 
+/// An update is for what was encoded before it.
+pub fn fence_updated_too_early(gpu: &Gpu, sound: bool) {
+    let (data, commands, fence) = (gpu.untracked("data"), gpu.commands(), gpu.fence());
+    gpu.pass(&commands, "A", |encoder| {
+        if !sound {
+            encoder.updateFence(&fence);
+        }
+        gpu.fill(encoder, &data);
+        if sound {
+            encoder.updateFence(&fence);
+        }
+    });
+    gpu.pass(&commands, "B", |encoder| {
+        encoder.waitForFence(&fence);
+        gpu.twice(encoder, &data);
+    });
+    finish(&commands);
+}
+
+/// A wait is for what is encoded after it.
+pub fn fence_waited_too_late(gpu: &Gpu, sound: bool) {
+    let (data, commands, fence) = (gpu.untracked("data"), gpu.commands(), gpu.fence());
+    gpu.pass(&commands, "A", |encoder| {
+        gpu.fill(encoder, &data);
+        encoder.updateFence(&fence);
+    });
+    gpu.pass(&commands, "B", |encoder| {
+        if sound {
+            encoder.waitForFence(&fence);
+        }
+        gpu.twice(encoder, &data);
+        if !sound {
+            encoder.waitForFence(&fence);
+        }
+    });
+    finish(&commands);
+}
+
 pub fn fence_between_buffers(gpu: &Gpu, sound: bool) {
     let (data, fence) = (gpu.untracked("data"), gpu.fence());
     let first = |commands: &Commands| {

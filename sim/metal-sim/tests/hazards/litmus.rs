@@ -68,6 +68,41 @@ const ALL: &[(&str, &str, Program)] = &[
         encoders::fence_updated_later,
     ),
     (
+        "fence/updated-too-early",
+        "no fence, event or barrier",
+        encoders::fence_updated_too_early,
+    ),
+    (
+        "fence/waited-too-late",
+        "no fence, event or barrier",
+        encoders::fence_waited_too_late,
+    ),
+    (
+        "event/two-signals",
+        "no fence, event or barrier",
+        buffers::event_of_two_signals,
+    ),
+    (
+        "event/timeline",
+        "no fence, event or barrier",
+        buffers::event_as_a_timeline,
+    ),
+    (
+        "event/the-same-value-again",
+        "no fence, event or barrier",
+        buffers::event_value_again,
+    ),
+    (
+        "queue-barrier/other-stage",
+        "no fence, event or barrier",
+        buffers::queue_barrier_of_another_stage,
+    ),
+    (
+        "heap/tracked-is-one",
+        "no fence, event or barrier",
+        buffers::tracked_heap,
+    ),
+    (
         "fence/two-buffers",
         "no fence, event or barrier",
         encoders::fence_between_buffers,

@@ -148,12 +148,6 @@ impl Check {
         }
     }
 
-    /// Nothing is to be found, which is so without saying it.
-    pub fn silent(mut self) -> Self {
-        self.expected = None;
-        self
-    }
-
     /// After how long a wait that does not end is a deadlock.
     pub fn watchdog_ms(mut self, milliseconds: u64) -> Self {
         self.watchdog_ms = Some(milliseconds);

@@ -28,16 +28,16 @@
 pub mod account;
 pub mod check;
 pub mod gpu;
-pub mod hazards;
-pub mod inject;
+mod hazards;
+mod inject;
 pub mod memory;
 pub mod model;
 pub mod mps;
 pub mod mutant;
-pub mod order;
+mod order;
 pub mod pass;
 pub mod rules;
-pub mod schedule;
+mod schedule;
 
 pub use account::Work;
 pub use check::{Check, Finding, Order, Report, check};

@@ -471,6 +471,9 @@ fn folds<T: Element>(a: &Stack<'_, T>, dims: &[usize]) -> bool {
     })
 }
 
+/// A matrix with no more elements than this is packed even if it repeats those of a shorter slice.
+const MOST_PACKED: usize = 1 << 28;
+
 /// A matrix in the order in which products read it: for weights that are used many times.
 #[derive(Debug, Clone)]
 pub struct PackedB<T: Factor> {
@@ -496,10 +499,15 @@ impl<T: Factor> PackedB<T> {
     /// Packs `b`, [k, n], for the instruction set in use.
     ///
     /// # Errors
-    /// When `b` has not two dimensions or a layout that does not fit its slice.
+    /// When `b` has not two dimensions, a layout that does not fit its slice, or is a large one that
+    /// mostly repeats elements by strides of 0: its packed copy would repeat them in memory.
     pub fn new(b: &[T], layout: &Layout) -> Result<Self> {
         let stack = Stack::new("pack", "b", b, layout)?;
         layout.check_dims("pack", "b", &[stack.rows, stack.cols])?;
+        if layout.count() > MOST_PACKED.max(b.len()) {
+            let (argument, dims) = ("b", layout.dims().to_vec());
+            return Err(Error::SizeOverflow { argument, dims });
+        }
         let isa = isa()?;
         Ok(isa.run(Packing {
             b: stack.at(0, &[]),
@@ -551,7 +559,9 @@ impl<T: Factor> WithSimd for Packing<'_, T> {
         let Self { b, rows, cols, isa } = self;
         let padded = pack::padded(cols, V::<T::Acc, S>::LANES);
         let pairs = block::pairs_of::<T>(isa);
-        let blocks = block::cut::<T, S>(usize::MAX, rows, pairs);
+        // A matrix without columns may have any number of rows.
+        let filled = if cols == 0 { 0 } else { rows };
+        let blocks = block::cut::<T, S>(usize::MAX, filled, pairs);
         let data = match (pairs, b.as_bf16()) {
             (Some(_), Some(b)) => {
                 let mut data = vec![0; rows.div_ceil(2) * padded];

@@ -294,6 +294,25 @@ fn a_stride_that_no_step_takes_may_be_anything() {
     }
 }
 
+/// Packing takes as long as there are elements, and no more memory than elements that are there; a view that
+/// repeats them has no bound of its own.
+#[test]
+fn a_packed_matrix_that_only_repeats_is_small_or_refused() {
+    let data = [2f32];
+    let pack = |dims: [usize; 2]| {
+        let layout = Layout::new(&dims, &[0, 0], 0).unwrap();
+        PackedB::new(&data, &layout).map(|packed| (packed.rows(), packed.cols()))
+    };
+    assert_eq!(pack([1000, 3]).unwrap(), (1000, 3));
+    assert_eq!(pack([1 << 60, 0]).unwrap(), (1 << 60, 0));
+    for dims in [[1 << 40, 1], [1, 1 << 62], [usize::MAX / 3, 3]] {
+        assert!(matches!(
+            pack(dims),
+            Err(Error::SizeOverflow { argument: "b", .. })
+        ));
+    }
+}
+
 #[test]
 fn refusals_name_the_argument() {
     let x = [0f32; 24];

@@ -40,9 +40,11 @@ const ANSWERS: &[(&str, &str)] = &[
     ("l", "it does"),
     ("m", ENDS),
     ("n", ENDS),
+    // In order it is held back, as a fence of two queues may or may not be.
+    ("o", "it does"),
 ];
 
-/// A question's answer with a switch, which it names.
+/// A question's answer with a switch, which it names. Others before it are needed for it to show.
 const SWITCHED: &[(&str, &str, &str)] = &[
     (
         "a",
@@ -58,7 +60,20 @@ const SWITCHED: &[(&str, &str, &str)] = &[
         "METAL_SIM_EMPTY_GRID=accept",
         "it may, and nothing runs",
     ),
+    (
+        "o",
+        "METAL_SIM_ORDER=apple METAL_SIM_FENCES_ACROSS_QUEUES=off",
+        "it does not",
+    ),
+    (
+        "o",
+        "METAL_SIM_ORDER=apple METAL_SIM_FENCES_ACROSS_QUEUES=on",
+        "it does",
+    ),
 ];
+
+/// In these orders the promises of ordering are asked for once more, with every access held against the rules.
+const ORDERS: &[&str] = &["apple", "1", "2", "3"];
 
 fn main() -> ExitCode {
     child();
@@ -74,10 +89,34 @@ fn main() -> ExitCode {
     let kept = again.expect("the test starts again").success();
     // Words on the command line choose among the promises.
     let chosen = std::env::args().skip(1).any(|word| !word.starts_with('-'));
-    match kept && (chosen || questions()) {
+    match kept && (chosen || orders() & questions()) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
+}
+
+/// Whether the programs that are to be ordered lack nothing: they are right in other orders, and nothing is found.
+fn orders() -> bool {
+    let program = std::env::current_exe().expect("the test's own path");
+    let silent = |order: &&&str| {
+        let run = Command::new(&program)
+            .arg("ordering:")
+            .env(DEVICES, "2")
+            .env("METAL_SIM_HAZARDS", "on")
+            .env("METAL_SIM_ORDER", order)
+            .output()
+            .expect("the test starts again");
+        match run.status.success() {
+            true => println!("ordering, METAL_SIM_ORDER={order} ... ok"),
+            false => println!(
+                "ordering, METAL_SIM_ORDER={order} ... FAILED\n{}{}",
+                String::from_utf8_lossy(&run.stdout),
+                String::from_utf8_lossy(&run.stderr)
+            ),
+        }
+        run.status.success()
+    };
+    ORDERS.iter().filter(silent).count() == ORDERS.len()
 }
 
 /// Whether every question has its answer, by default and with its switch.
@@ -97,10 +136,14 @@ fn questions() -> bool {
     wrong.count() == 0
 }
 
-fn is_answered(id: &str, switch: &str, expected: &str) -> bool {
+fn is_answered(id: &str, switches: &str, expected: &str) -> bool {
     let probe = probes().find(|probe| probe.id == id).expect("a probe");
-    let variable = switch.split_once('=');
-    let asked = ask(probe, variable.as_slice());
+    let variables: Vec<_> = switches
+        .split_whitespace()
+        .filter_map(|switch| switch.split_once('='))
+        .collect();
+    let switch = switches.split_whitespace().last().unwrap_or_default();
+    let asked = ask(probe, &variables);
     let (text, names) = match &asked {
         Asked::Answer(answer) => (&answer.text, answer.switch.as_deref().unwrap_or("")),
         Asked::NotHere(why) => (why, ""),
@@ -109,8 +152,8 @@ fn is_answered(id: &str, switch: &str, expected: &str) -> bool {
     // The answer names the switch that gives it.
     let right = text == expected && (switch.is_empty() || switch == names);
     match right {
-        true => println!("probe {id} {switch} ... ok"),
-        false => println!("probe {id} {switch} ... FAILED\nexpected {expected}; {asked:?}"),
+        true => println!("probe {id} {switches} ... ok"),
+        false => println!("probe {id} {switches} ... FAILED\nexpected {expected}; {asked:?}"),
     }
     right
 }

@@ -12,6 +12,7 @@ mod fences;
 mod heaps;
 pub(crate) mod kernels;
 mod nil;
+mod ordering;
 mod residency;
 
 use crate::Case;
@@ -28,6 +29,7 @@ pub(crate) const CASES: &[&[Case]] = &[
     devices::CASES,
     fences::CASES,
     events::CASES,
+    ordering::CASES,
     residency::CASES,
     nil::CASES,
 ];

@@ -9,7 +9,7 @@ use objc2::runtime::ProtocolObject;
 use objc2_foundation::NSRange;
 use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandEncoder,
-    MTLDevice, MTLEvent, MTLFence, MTLResourceOptions, MTLSharedEvent,
+    MTLCommandQueue, MTLDevice, MTLEvent, MTLFence, MTLResourceOptions, MTLSharedEvent,
 };
 use std::ptr::NonNull;
 use std::sync::mpsc::channel;
@@ -46,11 +46,19 @@ pub(super) const PROBES: &[Probe] = &[
         body: dropped_handler,
         if_it_ends: None,
     },
+    Probe {
+        id: "o",
+        question: "does a fence order passes of two queues?",
+        body: fence_across_queues,
+        if_it_ends: None,
+    },
 ];
 
 /// Fills that are read back, and bytes of a fill: long enough to be overtaken.
 const ROUNDS: usize = 100;
 const BYTES: usize = 4 << 20;
+/// In this time the GPU does what nothing holds.
+const BRIEFLY: Duration = Duration::from_millis(200);
 
 type Event = ProtocolObject<dyn MTLEvent>;
 type Fence = ProtocolObject<dyn MTLFence>;
@@ -202,7 +210,6 @@ fn handler_with_open_encoder(machine: &Machine) -> Result<Answer, NotHere> {
 }
 
 fn completion(machine: &Machine) -> Result<Answer, NotHere> {
-    const BRIEFLY: Duration = Duration::from_millis(200);
     let event = machine.device().newSharedEvent().expect("an event");
     let data = machine.shared(64);
     let (first, second) = (machine.commands(), machine.commands());
@@ -236,9 +243,43 @@ fn dropped_handler(machine: &Machine) -> Result<Answer, NotHere> {
         // SAFETY: the block is valid.
         unsafe { commands.addCompletedHandler(RcBlock::as_ptr(&handler)) };
     });
-    let called = receiver.recv_timeout(Duration::from_millis(200)).is_ok();
+    let called = receiver.recv_timeout(BRIEFLY).is_ok();
     Ok(Answer::new(match called {
         true => "it is called",
         false => "it is not called",
     }))
+}
+
+/// The pass that updates the fence is submitted first, and cannot run yet. Whether the one that waits does so meanwhile.
+fn fence_across_queues(machine: &Machine) -> Result<Answer, NotHere> {
+    let event = machine.device().newSharedEvent().expect("an event");
+    let fence = machine.device().newFence().expect("a fence");
+    let shared = MTLResourceOptions::StorageModeShared;
+    let [data, other] = [(); 2].map(|()| untracked(machine, 64, shared));
+    let [first, second] = [(); 2].map(|()| {
+        let queue = machine.new_queue();
+        queue.commandBuffer().expect("a command buffer")
+    });
+    first.encodeWaitForEvent_value(ProtocolObject::from_ref(&*event), 1);
+    blit(&first, |encoder| {
+        fill(encoder, &data, 1);
+        encoder.updateFence(&fence);
+    });
+    blit(&second, |encoder| {
+        encoder.waitForFence(&fence);
+        fill(encoder, &other, 1);
+    });
+    first.commit();
+    second.commit();
+    std::thread::sleep(BRIEFLY);
+    let ran = second.status() == MTLCommandBufferStatus::Completed;
+    event.setSignaledValue(1);
+    first.waitUntilCompleted();
+    second.waitUntilCompleted();
+    let text = match ran {
+        true => "it does not",
+        false => "it does",
+    };
+    let value = if ran { "off" } else { "on" };
+    Ok(Answer::new(text).switch(format!("METAL_SIM_FENCES_ACROSS_QUEUES={value}")))
 }

@@ -139,7 +139,14 @@ fn is_machinery_crate(name: &str) -> bool {
 /// The same by the folder above `src`, which is named like its crate, with a version if it comes from
 /// a registry. The standard library is somewhere below `/rustc`.
 fn is_machinery_file(file: &str) -> bool {
-    let above = file.split("/src/").next().unwrap_or(file);
+    // What was compiled in the working folder is told from there.
+    let here = file.strip_prefix("./").and_then(|rest| {
+        let folder = std::env::current_dir().ok()?;
+        Some(format!("{}/{rest}", folder.display()))
+    });
+    let file = here.as_deref().unwrap_or(file);
+    // A registry is in a folder of that name, too.
+    let above = file.rsplit_once("/src/").map_or(file, |(above, _)| above);
     let folder = above.rsplit('/').next().unwrap_or(above);
     let name = folder.split_once("-0.").map_or(folder, |(name, _)| name);
     file.starts_with("/rustc/")
@@ -174,25 +181,28 @@ mod tests {
    4: <T as objc2::encode::EncodeArguments>::__invoke
              at /registry/objc2/src/encode.rs:433:26
    5: <app::Engine as app::Start>::start
-             at ./src/engine.rs:12:34
+             at /home/someone/app/src/engine.rs:12:34
    6: app::main
-             at ./src/main.rs:3:5
+             at /home/someone/app/src/main.rs:3:5
 ";
         assert_eq!(
             place(stack).unwrap(),
-            "./src/engine.rs:12:34 in <app::Engine as app::Start>::start"
+            "/home/someone/app/src/engine.rs:12:34 in <app::Engine as app::Start>::start"
         );
         // An inlined function, and debug information of lines only.
         let stack = "   0: object_new
              at /home/someone/metal-sim-objc/src/object.rs:80:5
    1: send<(), *mut app::Engine>
-             at /registry/objc2-0.6.5/src/runtime/message_receiver.rs:243:18
+             at /registry/src/index/objc2-0.6.5/src/runtime/message_receiver.rs:243:18
    2: call_once
              at /rustc/59807616/library/core/src/ops/function.rs:250:5
    3: start
-             at ./src/engine.rs:12:34
+             at /home/someone/app/src/engine.rs:12:34
 ";
-        assert_eq!(place(stack).unwrap(), "./src/engine.rs:12:34 in start");
+        assert_eq!(
+            place(stack).unwrap(),
+            "/home/someone/app/src/engine.rs:12:34 in start"
+        );
         assert_eq!(place("   0: app::main\n").unwrap(), "app::main");
         assert_eq!(place("disabled backtrace"), None);
     }

@@ -54,7 +54,7 @@ fn hit(what: &str, count: impl Fn() -> u64) {
                     assert!(!error.contains("panic"), "{name}: {error}");
                     reported += 1;
                 }
-                Ok(Ok(values)) => assert_eq!(values, exact, "{name}"),
+                Ok(Ok(_)) => panic!("{name}: nobody told"),
             }
             inject("");
             // What failed may be told again by the next wait, and no more.
@@ -62,7 +62,6 @@ fn hit(what: &str, count: impl Fn() -> u64) {
             assert_eq!(pass(&op, &x, &device).unwrap(), exact, "after {name}");
         }
     }
-    assert!(reported > 0);
     println!("{what}: {reported} reported");
 }
 

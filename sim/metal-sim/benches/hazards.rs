@@ -4,6 +4,9 @@
 // Benchmarks use the raw bindings, as a Metal program would.
 #![allow(unsafe_code)]
 
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use metal_sim::{Order, rules};
 use objc2::rc::{Retained, autoreleasepool};
 use objc2::runtime::ProtocolObject;
@@ -11,9 +14,10 @@ use objc2_foundation::NSString;
 use objc2_metal::{
     MTLBarrierScope, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
     MTLComputeCommandEncoder, MTLComputePipelineState, MTLCreateSystemDefaultDevice, MTLDevice,
-    MTLDispatchType, MTLLibrary, MTLResourceOptions, MTLSize,
+    MTLDispatchType, MTLLibrary, MTLResourceOptions,
 };
 use std::time::{Duration, Instant};
+use support::size;
 
 const DISPATCHES: usize = 10_000;
 /// As many as Candle has in a command buffer.
@@ -80,14 +84,6 @@ impl Work {
             });
         }
         last.unwrap().waitUntilCompleted();
-    }
-}
-
-fn size(width: usize) -> MTLSize {
-    MTLSize {
-        width,
-        height: 1,
-        depth: 1,
     }
 }
 

@@ -4,6 +4,8 @@
 // The kernels are run as a Metal program would.
 #![allow(unsafe_code)]
 
+mod support;
+
 use metal_sim as _;
 use objc2::AnyThread;
 use objc2::rc::Retained;
@@ -12,12 +14,13 @@ use objc2_foundation::{NSRange, NSString};
 use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandEncoder,
     MTLCommandQueue, MTLComputeCommandEncoder, MTLCreateSystemDefaultDevice, MTLDevice, MTLLibrary,
-    MTLResourceOptions, MTLSize,
+    MTLResourceOptions,
 };
 use objc2_metal_performance_shaders::{
     MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixSoftMax,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use support::size;
 
 type Buffer = Retained<ProtocolObject<dyn MTLBuffer>>;
 
@@ -73,11 +76,6 @@ impl Machine {
                 // SAFETY: the buffer is as long as the kernel needs.
                 unsafe { encoder.setBuffer_offset_atIndex(Some(buffer), 0, index) };
             }
-            let size = |width| MTLSize {
-                width,
-                height: 1,
-                depth: 1,
-            };
             encoder.dispatchThreads_threadsPerThreadgroup(size(threads), size(32));
             encoder.endEncoding();
         })

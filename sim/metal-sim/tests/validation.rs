@@ -3,6 +3,8 @@
 // These tests use the raw bindings, as a Metal program would.
 #![allow(unsafe_code)]
 
+mod support;
+
 use candle_core::{DType, Device, Tensor};
 use metal_sim::rules::{self, Rules, Verdict};
 use objc2::rc::{Retained, autoreleasepool};
@@ -11,11 +13,12 @@ use objc2_foundation::NSString;
 use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
     MTLComputeCommandEncoder, MTLCreateSystemDefaultDevice, MTLDevice, MTLLibrary,
-    MTLResourceOptions, MTLSize,
+    MTLResourceOptions,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use support::size;
 
 /// The switches are of the process, so the tests take turns.
 fn alone() -> MutexGuard<'static, ()> {
@@ -66,14 +69,6 @@ struct Open(Retained<Compute>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.endEncoding();
-    }
-}
-
-fn size(width: usize) -> MTLSize {
-    MTLSize {
-        width,
-        height: 1,
-        depth: 1,
     }
 }
 

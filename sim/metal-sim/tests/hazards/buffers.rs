@@ -1,17 +1,13 @@
 //! Litmus tests between command buffers and queues, with MPS, and with the CPU.
 
-use crate::gpu::{
-    Buffer, COUNT, Commands, Gpu, TRACKED, UNTRACKED, blit_fill, finish, floats, two,
-};
+use crate::candle::product;
+use crate::gpu::{COUNT, Commands, Gpu, TRACKED, UNTRACKED, blit_fill, finish, floats, two};
+use objc2::Message;
 use objc2::runtime::ProtocolObject;
-use objc2::{AnyThread, Message};
 use objc2_metal::{
     MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus, MTLCommandEncoder, MTLCommandQueue,
     MTLComputeCommandEncoder, MTLDevice, MTLHazardTrackingMode, MTLHeap, MTLHeapDescriptor,
     MTLResource, MTLResourceOptions, MTLSharedEvent, MTLStages, MTLStorageMode,
-};
-use objc2_metal_performance_shaders::{
-    MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
 };
 
 pub fn event_between_buffers(gpu: &Gpu, sound: bool) {
@@ -209,36 +205,6 @@ pub fn blit_after_compute(gpu: &Gpu, sound: bool) {
     });
     blit_fill(&commands, &data, sound.then_some(&fence));
     finish(&commands);
-}
-
-/// A product of matrices that an encoder before has written.
-fn product(gpu: &Gpu, commands: &Commands, left: &Buffer, result: &Buffer) {
-    // SAFETY: 8 rows of 8 floats, as long as the buffers.
-    unsafe {
-        let shape = MPSMatrixDescriptor::matrixDescriptorWithRows_columns_rowBytes_dataType(
-            8,
-            8,
-            32,
-            MPSDataType::Float32,
-        );
-        let matrix = |buffer: &Buffer| {
-            MPSMatrix::initWithBuffer_descriptor(MPSMatrix::alloc(), buffer, &shape)
-        };
-        let kernel =
-            MPSMatrixMultiplication::initWithDevice_resultRows_resultColumns_interiorColumns(
-                MPSMatrixMultiplication::alloc(),
-                &gpu.device,
-                8,
-                8,
-                8,
-            );
-        kernel.encodeToCommandBuffer_leftMatrix_rightMatrix_resultMatrix(
-            commands,
-            &matrix(left),
-            &matrix(left),
-            &matrix(result),
-        );
-    }
 }
 
 pub fn mps_after_compute(gpu: &Gpu, sound: bool) {

@@ -2,6 +2,7 @@
 //! orderings can be left out.
 
 use crate::gpu::{Fence as RawFence, Gpu, Queue};
+use crate::support::size;
 use candle_core::op::BackpropOp;
 use candle_core::{DType, Device, MetalDevice, MetalStorage, Storage, Tensor};
 use candle_metal_kernels::metal::{Buffer, ComputePipeline, Fence};
@@ -11,7 +12,7 @@ use objc2::{AnyThread, Message, sel};
 use objc2_foundation::NSRange;
 use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
-    MTLComputeCommandEncoder, MTLSharedEvent, MTLSize,
+    MTLComputeCommandEncoder, MTLSharedEvent,
 };
 use objc2_metal_performance_shaders::{
     MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
@@ -142,12 +143,7 @@ impl Stream {
         let encoder = guard.as_ref();
         encoder.set_compute_pipeline_state(&pipeline);
         encoder.set_output_buffer(0, Some(&Buffer::new(scratch)), 0);
-        let one = MTLSize {
-            width: 1,
-            height: 1,
-            depth: 1,
-        };
-        encoder.dispatch_threads(one, one);
+        encoder.dispatch_threads(size(1), size(1));
     }
 
     /// The square of a matrix by the queue route. Without one of its parts it is wrong.

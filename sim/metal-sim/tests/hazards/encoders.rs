@@ -1,6 +1,7 @@
 //! Litmus tests within an encoder, and of fences between encoders.
 
 use crate::gpu::{COUNT, Commands, Gpu, TRACKED, blit_fill, concurrent, finish, floats, two};
+use crate::support::size;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{
     MTLBarrierScope, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
@@ -103,12 +104,7 @@ pub fn overlap(gpu: &Gpu, sound: bool) {
     encoder.setComputePipelineState(&gpu.fill);
     // SAFETY: inside the buffer.
     unsafe { encoder.setBuffer_offset_atIndex(Some(&data), first * 4, 0) };
-    let [groups, threads] = [1, COUNT / 2].map(|width| objc2_metal::MTLSize {
-        width,
-        height: 1,
-        depth: 1,
-    });
-    encoder.dispatchThreadgroups_threadsPerThreadgroup(groups, threads);
+    encoder.dispatchThreadgroups_threadsPerThreadgroup(size(1), size(COUNT / 2));
     encoder.endEncoding();
     finish(&commands);
 }

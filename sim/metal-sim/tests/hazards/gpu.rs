@@ -1,5 +1,6 @@
 //! A device with two queues, a few kernels, and short words for what litmus tests are made of.
 
+use crate::support::size;
 use objc2::rc::Retained;
 use objc2::runtime::ProtocolObject;
 use objc2_foundation::{NSRange, NSString};
@@ -7,7 +8,7 @@ use objc2_metal::{
     MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandEncoder, MTLCommandQueue,
     MTLComputeCommandEncoder, MTLComputePipelineState, MTLCreateSystemDefaultDevice, MTLDevice,
     MTLDispatchType, MTLEvent, MTLFence, MTLLibrary, MTLResource, MTLResourceOptions,
-    MTLSharedEvent, MTLSize,
+    MTLSharedEvent,
 };
 
 pub type Buffer = Retained<ProtocolObject<dyn MTLBuffer>>;
@@ -149,14 +150,6 @@ impl Gpu {
         encoder.setLabel(Some(&NSString::from_str(label)));
         work(&encoder);
         encoder.endEncoding();
-    }
-}
-
-fn size(width: usize) -> MTLSize {
-    MTLSize {
-        width,
-        height: 1,
-        depth: 1,
     }
 }
 

@@ -16,6 +16,8 @@ mod gpu;
 mod litmus;
 mod routes;
 mod stream;
+#[path = "../support/mod.rs"]
+mod support;
 
 use metal_sim::Check;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 /// What was asked for on the command line.
 pub struct Asked {
     seeds: u64,
+    full: bool,
     filters: Vec<String>,
 }
 
@@ -35,6 +38,14 @@ impl Asked {
     /// A check in all orders.
     fn check(&self) -> Check {
         Check::new().seeds(0..self.seeds)
+    }
+
+    /// A check of a program that is caught in each order: in fewer of them, unless all were asked for.
+    fn mutant(&self) -> Check {
+        match self.full {
+            true => self.check(),
+            false => self.check().seeds(0..8),
+        }
     }
 }
 
@@ -72,6 +83,7 @@ fn main() -> ExitCode {
     let full = options.iter().any(|it| it == "--full");
     let asked = Asked {
         seeds: if full { 1000 } else { 32 },
+        full,
         filters,
     };
     // Kernels are compiled once, with the detector that sees what they touch.

@@ -2,9 +2,10 @@
 //! caught. What must never be done is caught, too.
 
 use crate::candle::{Form, MetalBuffer, SIDE, Stream, empty, product, raw, storage};
+use crate::support::size;
 use crate::{Asked, Score};
 use candle_core::{D, Tensor};
-use candle_metal_kernels::metal::Fence;
+use candle_metal_kernels::metal::{ComputePipeline, Fence};
 use candle_mps::FusedOps;
 use objc2::rc::autoreleasepool;
 use objc2_metal::{
@@ -21,11 +22,23 @@ const ROUTES: &[(&str, Route)] = &[
     ("route/candle-alone", candle_alone),
     ("route/inline", inline),
     ("route/blocking", blocking),
+    ("route/inline-by-hand", |stream| inline_by_hand(stream, "")),
+    ("route/inline-bound-once", |stream| bound_once(stream, "")),
+    ("route/blocking-by-hand", |stream| {
+        blocking_by_hand(stream, "")
+    }),
     ("route/queue-fenced", |stream| {
         queue(stream, Form::Fenced, "")
     }),
     ("route/queue-events", |stream| {
         queue(stream, Form::Events, "")
+    }),
+    // As their mutants run: what Candle has committed does not complete before ours is.
+    ("route/queue-fenced-gated", |stream| {
+        gated(stream, Form::Fenced, "")
+    }),
+    ("route/queue-events-gated", |stream| {
+        gated(stream, Form::Events, "")
     }),
 ];
 
@@ -40,6 +53,26 @@ const EVENTS: &[&str] = &[
     "second wait",
     "update F2",
     "wait F2",
+];
+
+/// A way without one of its parts.
+type Without = fn(&Stream, &str) -> Vec<f32>;
+
+/// What the other ways cannot do without: Metal's orderings, and what Candle has to be told of ours on its encoder.
+const PARTS: &[(&str, &[&str], Without)] = &[
+    ("fenced", FENCED, |stream, part| {
+        gated(stream, Form::Fenced, part)
+    }),
+    ("events", EVENTS, |stream, part| {
+        gated(stream, Form::Events, part)
+    }),
+    ("blocking", &["wait before", "wait after"], blocking_by_hand),
+    ("inline", &["output"], inline_by_hand),
+    (
+        "inline-bound-once",
+        &["input again", "output again"],
+        bound_once,
+    ),
 ];
 
 type Forbidden = fn(&Stream);
@@ -72,29 +105,23 @@ pub fn run(asked: &Asked, stream: &Stream) -> [Score; 2] {
                 .run(|| assert_eq!(run(), expected(name), "{name}"));
         });
     }
-    let forms = [
-        ("fenced", Form::Fenced, FENCED),
-        ("events", Form::Events, EVENTS),
-    ];
-    for (name, form, parts) in forms {
-        for part in parts {
+    for (name, parts, route) in PARTS {
+        for part in *parts {
             mutants.case(asked, &format!("mutant/{name}-without {part}"), || {
                 // A signal that is missing is a wait without an end.
-                let text = if part.ends_with("signal") {
-                    "deadlock"
-                } else {
-                    "hazard"
+                let (text, check) = match part.ends_with("signal") {
+                    true => ("deadlock", asked.mutant().watchdog_ms(50)),
+                    false => ("hazard", asked.mutant()),
                 };
-                let check = asked.check().seeds(0..8).watchdog_ms(300);
-                let run = || autoreleasepool(|_| drop(queue(stream, form, part)));
+                let run = || autoreleasepool(|_| drop(route(stream, part)));
                 check.expect_in_each(text).run(run);
             });
         }
     }
     for (name, text, forbidden) in FORBIDDEN {
         mutants.case(asked, &format!("forbidden/{name}"), || {
-            let check = asked.check().seeds(0..8);
-            check
+            asked
+                .mutant()
                 .expect_in_each(text)
                 .run(|| autoreleasepool(|_| forbidden(stream)));
         });
@@ -137,6 +164,9 @@ fn expected(name: &str) -> Vec<f32> {
             .broadcast_as((SIDE, SIDE))
             .unwrap(),
         "route/candle-alone" => matrix.matmul(&matrix).unwrap(),
+        "route/inline-bound-once" => {
+            return (1..=SIDE * SIDE).map(|at| at as f32 * 4.0).collect();
+        }
         _ => (matrix.matmul(&matrix).unwrap() + 1.0).unwrap(),
     };
     flat(&result)
@@ -172,8 +202,97 @@ fn blocking(stream: &Stream) -> Vec<f32> {
     flat(&(matrix.matmul_mps(&matrix).unwrap() + 1.0).unwrap())
 }
 
+/// Our kernel on Candle's encoder, of which Candle is told what it reads and what it writes.
+fn inline_by_hand(stream: &Stream, without: &str) -> Vec<f32> {
+    let matrix = stream.matrix();
+    let (output, held) = (stream.output(), storage(&matrix));
+    {
+        let guard = stream.metal().command_encoder().unwrap();
+        let encoder = guard.as_ref();
+        encoder.set_compute_pipeline_state(&ComputePipeline::new(stream.gpu.square.clone()));
+        match without {
+            "output" => encoder.set_input_buffer(0, Some(&output), 0),
+            _ => encoder.set_output_buffer(0, Some(&output), 0),
+        }
+        encoder.set_input_buffer(1, Some(held.buffer()), 0);
+        encoder.dispatch_threads(size(SIDE * SIDE), size(SIDE));
+    }
+    flat(&(stream.tensor(output) + 1.0).unwrap())
+}
+
+/// A buffer stays bound from one dispatch to the next, but Candle forgets at each what it was told: it has to be told
+/// again.
+fn bound_once(stream: &Stream, without: &str) -> Vec<f32> {
+    let (between, output) = (stream.output(), stream.output());
+    let fill = ComputePipeline::new(stream.gpu.fill.clone());
+    let twice = ComputePipeline::new(stream.gpu.twice.clone());
+    let copy = ComputePipeline::new(stream.gpu.copy.clone());
+    {
+        let guard = stream.metal().command_encoder().unwrap();
+        let encoder = guard.as_ref();
+        let run = |kernel: &ComputePipeline| {
+            encoder.set_compute_pipeline_state(kernel);
+            encoder.dispatch_threads(size(SIDE * SIDE), size(SIDE));
+        };
+        encoder.set_output_buffer(0, Some(&between), 0);
+        encoder.set_input_buffer(1, Some(&between), 0);
+        run(&fill);
+        encoder.set_output_buffer(0, Some(&output), 0);
+        if without != "input again" {
+            encoder.set_input_buffer(1, Some(&between), 0);
+        }
+        run(&copy);
+        for _ in 0..2 {
+            if without != "output again" {
+                encoder.set_output_buffer(0, Some(&output), 0);
+            }
+            run(&twice);
+        }
+    }
+    flat(&stream.tensor(output))
+}
+
+/// A product of MPS on a queue of our own, which nothing but the CPU orders with Candle's.
+fn blocking_by_hand(stream: &Stream, without: &str) -> Vec<f32> {
+    let gate = stream.gate();
+    let matrix = stream.matrix();
+    let (output, held) = (stream.output(), storage(&matrix));
+    let own = stream.gpu.device.newCommandQueue().unwrap();
+    let commands = own.commandBuffer().unwrap();
+    // A wait ends when the gate is open.
+    let gate = match without {
+        "wait before" => {
+            stream.flush();
+            Some(gate)
+        }
+        _ => {
+            drop(gate);
+            stream.metal().flush_and_wait_current().unwrap();
+            None
+        }
+    };
+    product(
+        &stream.gpu,
+        &commands,
+        held.buffer().as_ref(),
+        (*output).as_ref(),
+    );
+    commands.commit();
+    drop(gate);
+    if without != "wait after" {
+        commands.waitUntilCompleted();
+    }
+    flat(&(stream.tensor(output) + 1.0).unwrap())
+}
+
 fn queue(stream: &Stream, form: Form, without: &str) -> Vec<f32> {
-    let gate = (!without.is_empty()).then(|| stream.gate());
+    let matrix = stream.matrix();
+    let square = stream.square(&matrix, form, without);
+    flat(&(square + 1.0).unwrap())
+}
+
+fn gated(stream: &Stream, form: Form, without: &str) -> Vec<f32> {
+    let gate = stream.gate();
     let matrix = stream.matrix();
     let square = stream.square(&matrix, form, without);
     drop(gate);

@@ -5,13 +5,14 @@
 use crate::candle::{SIDE, Stream};
 use crate::{Asked, Score};
 use candle_core::Tensor;
+use metal_sim::Work;
 use objc2::rc::autoreleasepool;
 use objc2::runtime::ProtocolObject;
 use objc2_metal::{MTLCommandBuffer, MTLCommandQueue, MTLSharedEvent};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Long enough for another thread to get to where it waits.
-const A_WHILE: Duration = Duration::from_millis(50);
+/// By then another thread has got to where it waits.
+const SOON: Duration = Duration::from_secs(60);
 
 pub fn run(asked: &Asked, stream: &Stream) -> Score {
     let mut score = Score::default();
@@ -47,6 +48,15 @@ fn threads(stream: &Stream) {
     });
 }
 
+/// Once so many waits of the CPU have begun, each behind its commit.
+fn until_waits(count: u64) {
+    let start = Instant::now();
+    while Work::so_far().cpu_waits < count {
+        assert!(start.elapsed() < SOON, "another thread waits");
+        std::thread::yield_now();
+    }
+}
+
 /// A thread waits for the device while another goes on. If `patient`, that one begins when the wait is over.
 fn synchronize_beside(stream: &Stream, patient: bool) {
     let gates = [stream.gpu.shared_event(), stream.gpu.shared_event()];
@@ -59,8 +69,9 @@ fn synchronize_beside(stream: &Stream, patient: bool) {
     let before = stream.matrix();
     let after = std::thread::scope(|scope| {
         gate(0);
+        let waits = Work::so_far().cpu_waits;
         let waiter = scope.spawn(|| autoreleasepool(|_| stream.device.synchronize().unwrap()));
-        std::thread::sleep(A_WHILE);
+        until_waits(waits + 1);
         if patient {
             gates[0].setSignaledValue(1);
             waiter.join().unwrap();
@@ -76,9 +87,10 @@ fn synchronize_beside(stream: &Stream, patient: bool) {
         waiter.join().unwrap();
         after
     });
+    let waits = Work::so_far().cpu_waits;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(A_WHILE);
+            until_waits(waits + 1);
             gates[1].setSignaledValue(1);
         });
         read(&after);

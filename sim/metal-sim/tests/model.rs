@@ -342,3 +342,9 @@ fn stuck_on_an_event() {
     next.waitUntilCompleted();
     assert_eq!(next.status(), MTLCommandBufferStatus::Completed);
 }
+
+#[test]
+fn the_readme_shows_the_whole_program_of_check() {
+    let program = include_str!("check.rs");
+    assert!(include_str!("../../README.md").contains(program));
+}

@@ -15,7 +15,8 @@ use objc2_foundation::{NSRange, NSString};
 use objc2_metal::{
     MTLBarrierScope, MTLBlitCommandEncoder, MTLBuffer, MTLCommandBuffer, MTLCommandBufferStatus,
     MTLCommandEncoder, MTLCommandQueue, MTLComputeCommandEncoder, MTLDevice, MTLDispatchType,
-    MTLEvent, MTLFence, MTLLibrary, MTLResourceOptions, MTLSharedEvent, MTLStages,
+    MTLEvent, MTLFence, MTLHazardTrackingMode, MTLHeap, MTLHeapDescriptor, MTLLibrary, MTLResource,
+    MTLResourceOptions, MTLSharedEvent, MTLStages, MTLStorageMode,
 };
 use std::ptr::NonNull;
 use std::time::{Duration, Instant};
@@ -31,11 +32,14 @@ cases! {
     "ordering: an event in one command buffer": Holds => event_in_one_buffer,
     "ordering: an event across command buffers": Holds => event_across_buffers,
     "ordering: an event across queues": Holds => event_across_queues,
+    "ordering: an event of several signals": Holds => event_of_several_signals,
+    "ordering: an event that counts command buffers": Holds => event_that_counts,
     "ordering: a wait in the reader's own command buffer": Holds => wait_of_its_own,
     "ordering: a wait holds the work of no other queue": Holds => wait_elsewhere,
     "ordering: tracked memory across encoders": Holds => tracked_across_encoders,
     "ordering: tracked memory across command buffers": Holds => tracked_across_buffers,
     "ordering: tracked memory across queues": Holds => tracked_across_queues,
+    "ordering: a tracked heap is one resource": Holds => tracked_heap,
     "ordering: a queue barrier": Holds => queue_barrier,
     "ordering: a wait of the CPU between two queues": Holds => cpu_between,
     "ordering: the CPU sees what it has waited for": Holds => cpu_sees,
@@ -343,6 +347,47 @@ fn event_across_queues(machine: &Machine) -> Result<(), NotHere> {
     by_events(machine, &[machine.new_queue(), machine.new_queue()])
 }
 
+/// The later one is for all that is before it.
+fn event_of_several_signals(machine: &Machine) -> Result<(), NotHere> {
+    let (chain, other) = (Chain::untracked(machine), Chain::untracked(machine));
+    let event = event(machine);
+    let (first, second) = (machine.commands(), on(&machine.new_queue()));
+    other.pass(&first, 0);
+    first.encodeSignalEvent_value(&event, 1);
+    chain.pass(&first, 0);
+    first.encodeSignalEvent_value(&event, 2);
+    second.encodeWaitForEvent_value(&event, 2);
+    chain.pass(&second, 1);
+    other.pass(&second, 1);
+    finish_all(&[first, second]);
+    chain.assert(2);
+    other.assert(2);
+    Ok(())
+}
+
+/// Each command buffer of a queue signals its number, so that who waits for one has what that one did.
+fn event_that_counts(machine: &Machine) -> Result<(), NotHere> {
+    let chains = [(); 4].map(|()| Chain::untracked(machine));
+    let event = event(machine);
+    let mut all = Vec::new();
+    for (chain, value) in chains.iter().zip(1..) {
+        let commands = machine.commands();
+        chain.pass(&commands, 0);
+        commands.encodeSignalEvent_value(&event, value);
+        all.push(commands);
+    }
+    let queue = machine.new_queue();
+    for (chain, value) in chains.iter().zip(1..) {
+        let commands = on(&queue);
+        commands.encodeWaitForEvent_value(&event, value);
+        chain.pass(&commands, 1);
+        all.push(commands);
+    }
+    finish_all(&all);
+    chains.iter().for_each(|chain| chain.assert(2));
+    Ok(())
+}
+
 /// A command buffer that uses neither lies between the signal and the wait.
 fn wait_of_its_own(machine: &Machine) -> Result<(), NotHere> {
     let (chain, other) = (Chain::untracked(machine), Chain::untracked(machine));
@@ -417,6 +462,55 @@ fn tracked_across_queues(machine: &Machine) -> Result<(), NotHere> {
     };
     finish_all(&(0..STEPS).map(add).collect::<Vec<_>>());
     assert_eq!(contents::<u32>(&sums), [STEPS as u32; COUNT]);
+    Ok(())
+}
+
+/// Two buffers of it that may lie at the same place are used one after the other.
+fn tracked_heap(machine: &Machine) -> Result<(), NotHere> {
+    let tracked =
+        MTLResourceOptions::StorageModePrivate | MTLResourceOptions::HazardTrackingModeTracked;
+    let room = machine
+        .device()
+        .heapBufferSizeAndAlignWithLength_options(COUNT * 4, tracked);
+    let descriptor = MTLHeapDescriptor::new();
+    descriptor.setSize(room.size);
+    descriptor.setStorageMode(MTLStorageMode::Private);
+    descriptor.setHazardTrackingMode(MTLHazardTrackingMode::Tracked);
+    let heap = machine.device().newHeapWithDescriptor(&descriptor);
+    let heap = heap.expect("a heap");
+    let cut = || {
+        let part = heap.newBufferWithLength_options(COUNT * 4, tracked);
+        part.expect("a part")
+    };
+    let one = cut();
+    // SAFETY: who uses it afterwards is the GPU alone, which is what this is about.
+    unsafe { one.makeAliasable() };
+    let parts = [one, cut()];
+    let kept = [(); 2].map(|()| machine.shared(COUNT * 4));
+    let commands = machine.commands();
+    for (at, (part, kept)) in parts.iter().zip(&kept).enumerate() {
+        let blit = commands.blitCommandEncoder().expect("an encoder");
+        let whole = NSRange {
+            location: 0,
+            length: COUNT * 4,
+        };
+        blit.fillBuffer_range_value(part, whole, at as u8 + 1);
+        // SAFETY: both are as long as this.
+        unsafe {
+            blit.copyFromBuffer_sourceOffset_toBuffer_destinationOffset_size(
+                part,
+                0,
+                kept,
+                0,
+                COUNT * 4,
+            );
+        }
+        blit.endEncoding();
+    }
+    finish(&commands);
+    for (kept, value) in kept.iter().zip(1..) {
+        assert!(contents::<u8>(kept).iter().all(|byte| *byte == value));
+    }
     Ok(())
 }
 

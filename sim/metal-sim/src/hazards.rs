@@ -163,10 +163,15 @@ pub(crate) fn ran(site: &Arc<Site>, accesses: &[Access], touched: crate::pass::T
     let mut conflicts: Vec<Conflict> = Vec::new();
     {
         let mut history = lock(&HISTORY);
-        for (range, deed) in touched {
-            for (bytes, memory) in by_memory(range, &memories) {
-                history.access(site, (bytes, memory), deed, &mut conflicts);
+        // All is checked before anything is added: an operation's read may stand for another's, which its write
+        // conflicts with.
+        for (range, deed) in &touched {
+            for (bytes, memory) in by_memory(range.clone(), &memories) {
+                history.check(site, (bytes, memory), *deed, &mut conflicts);
             }
+        }
+        for (range, deed) in touched {
+            history.add(site, range, deed);
         }
     }
     for conflict in conflicts {
@@ -275,13 +280,25 @@ impl History {
         }
     }
 
-    fn access(
-        &mut self,
+    /// Finds what an access conflicts with.
+    fn check(
+        &self,
         site: &Arc<Site>,
         (range, memory): (Range<usize>, Option<usize>),
         deed: Deed,
         conflicts: &mut Vec<Conflict>,
     ) {
+        // The first may have begun earlier.
+        let first = self.cells.range(..range.start).next_back();
+        let first = first.filter(|(_, cell)| cell.end > range.start);
+        for (start, cell) in first.into_iter().chain(self.cells.range(range.clone())) {
+            let bytes = range.start.max(*start)..range.end.min(cell.end);
+            cell.check(site, (bytes, memory), deed, conflicts);
+        }
+    }
+
+    /// Adds an access to what is known.
+    fn add(&mut self, site: &Arc<Site>, range: Range<usize>, deed: Deed) {
         if range.is_empty() {
             return;
         }
@@ -295,7 +312,6 @@ impl History {
             }
             reached = cell.end;
             starts.push(*start);
-            cell.check(site, (*start, memory), deed, conflicts);
             if !deed.replaces() {
                 cell.add(site, *start, deed);
             }
@@ -328,7 +344,7 @@ impl Cell {
     fn check(
         &self,
         site: &Arc<Site>,
-        (start, memory): (usize, Option<usize>),
+        (bytes, memory): (Range<usize>, Option<usize>),
         deed: Deed,
         conflicts: &mut Vec<Conflict>,
     ) {
@@ -337,7 +353,7 @@ impl Cell {
         for (other, other_deed) in since.chain(write) {
             if !deed.conflicts(other_deed)
                 || Arc::ptr_eq(other, site)
-                || site.is_after(other, start)
+                || site.is_after(other, bytes.start)
             {
                 continue;
             }
@@ -345,12 +361,12 @@ impl Cell {
                 |told: &&mut Conflict| Arc::ptr_eq(&told.first, other) && told.memory == memory;
             match conflicts.iter_mut().find(same) {
                 // One pair of operations is told once.
-                Some(told) => told.bytes.end = told.bytes.end.max(self.end),
+                Some(told) => told.bytes.end = told.bytes.end.max(bytes.end),
                 None => conflicts.push(Conflict {
                     first: other.clone(),
                     first_deed: other_deed,
                     second_deed: deed,
-                    bytes: start..self.end,
+                    bytes: bytes.clone(),
                     memory,
                 }),
             }

@@ -39,6 +39,23 @@ pub fn barrier_by_resource(gpu: &Gpu, sound: bool) {
     finish(&commands);
 }
 
+/// A step that reads is not held by a barrier before the one that writes, which reads as well.
+pub fn barrier_before_a_reader(gpu: &Gpu, sound: bool) {
+    let (data, result) = (gpu.untracked("data"), gpu.untracked("result"));
+    let commands = gpu.commands();
+    let encoder = concurrent(&commands);
+    gpu.fill(&encoder, &data);
+    encoder.memoryBarrierWithScope(MTLBarrierScope::Buffers);
+    gpu.twice(&encoder, &data);
+    if sound {
+        encoder.memoryBarrierWithScope(MTLBarrierScope::Buffers);
+    }
+    gpu.copy(&encoder, &result, &data);
+    encoder.endEncoding();
+    finish(&commands);
+    assert!(!sound || floats(&result)[3] == 8.0);
+}
+
 pub fn barrier_for_textures(gpu: &Gpu, sound: bool) {
     let (data, commands) = (gpu.untracked("data"), gpu.commands());
     let encoder = concurrent(&commands);

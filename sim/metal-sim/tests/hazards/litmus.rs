@@ -22,6 +22,11 @@ const ALL: &[(&str, &str, Program)] = &[
         encoders::barrier_by_resource,
     ),
     (
+        "barrier/before-a-reader",
+        "no barrier is between",
+        encoders::barrier_before_a_reader,
+    ),
+    (
         "barrier/textures-only",
         "no barrier is between",
         encoders::barrier_for_textures,

@@ -16,6 +16,7 @@ use objc2_metal::{
 use objc2_metal_performance_shaders::{
     MPSDataType, MPSMatrix, MPSMatrixDescriptor, MPSMatrixMultiplication,
 };
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,10 +24,26 @@ type Device = Retained<ProtocolObject<dyn MTLDevice>>;
 type Buffer = Retained<ProtocolObject<dyn MTLBuffer>>;
 type Queue = Retained<ProtocolObject<dyn MTLCommandQueue>>;
 
+/// A test's turn, with a pool of its own: what is left to the pool of a thread goes when that ends, in the next turn.
+struct Turn {
+    pool: *mut c_void,
+    _turn: MutexGuard<'static, ()>,
+}
+
 /// The accounts are of the process, so the tests take turns.
-fn alone() -> MutexGuard<'static, ()> {
+fn alone() -> Turn {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: popped at the end of the turn, on this thread, as a `Turn` cannot leave it.
+    let pool = unsafe { objc2::ffi::objc_autoreleasePoolPush() };
+    Turn { pool, _turn }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // SAFETY: pushed when the turn began; pools of shorter life have gone.
+        unsafe { objc2::ffi::objc_autoreleasePoolPop(self.pool) };
+    }
 }
 
 fn device_and_queue() -> (Device, Queue) {
@@ -247,6 +264,7 @@ fn apples_defect_can_be_injected() {
 
 #[test]
 fn a_product_of_ones() {
+    let _alone = alone();
     let (device, queue) = device_and_queue();
     let (m, n, k) = (64usize, 16usize, 4usize);
     let matrix = |rows: usize, columns: usize| {

@@ -138,7 +138,7 @@ echo '{"title": "Mortal 1.0"}'
 asked=0
 while read -r question; do
   asked=$((asked + 1))
-  [ $asked -gt 8 ] && { echo "out of memory" >&2; kill -9 $$; }
+  [ $asked -gt 11 ] && { echo "out of memory" >&2; kill -9 $$; }
   n=$(echo "$question" | sed 's/.*"results":\([0-9]*\).*/\1/')
   times=1e-3; i=1
   while [ $i -lt "$n" ]; do times="$times,1e-3"; i=$((i + 1)); done

@@ -145,13 +145,21 @@ impl Pipeline {
                 });
             }
         }
+        let off: Vec<&str> = {
+            let _values = library.set_constants(&values, false);
+            let all = arguments(kernel).iter();
+            let off = all.filter(|argument| !library.is_on(argument));
+            off.map(|argument| text(argument.name)).collect()
+        };
+        let is_on = |argument: &Argument| !off.contains(&argument.name.as_str());
+        let arguments = code.arguments.into_iter().filter(is_on).collect();
         let inner = Inner {
             library,
             kernel,
             name: code.kernel.to_owned(),
             source: code.source.to_owned(),
             prelude: code.prelude.to_owned(),
-            arguments: code.arguments,
+            arguments,
             checks: code.checks,
             constants: values,
         };
@@ -181,6 +189,7 @@ impl Pipeline {
         self.inner.library.threadgroup_variables() as u32
     }
 
+    /// Without those that its function constants turn off: whatever is bound in their place is not looked at.
     pub fn arguments(&self) -> &[Argument] {
         &self.inner.arguments
     }

@@ -25,6 +25,7 @@ cases! {
     "kernels: threadgroup memory is shared and barriers order it": Holds => shared_memory,
     "kernels: function constants choose": Holds => constants,
     "kernels: a missing function constant is an error": Holds => missing_constant,
+    "kernels: nobody looks at what is bound for an argument that a constant turns off": Holds => argument_off,
     "kernels: dispatches of a serial encoder see each other's results": Holds => in_order,
     "kernels: a threadgroup larger than the pipeline allows": Ends("dispatchThreadgroups") => too_large,
     "kernels: an empty threadgroup": Ends("dispatchThreadgroups") => empty,
@@ -59,6 +60,11 @@ kernel void reversed(device uint* data [[buffer(0)]], threadgroup uint* shared [
 
 kernel void scaled(device uint* data [[buffer(0)]], uint i [[thread_position_in_grid]]) {
     data[i] = data[i] * factor * (doubled ? 2 : 1);
+}
+
+kernel void added(device uint* data [[buffer(0)]], device const uint* more [[buffer(1), function_constant(doubled)]],
+                  uint i [[thread_position_in_grid]]) {
+    data[i] += doubled ? more[i] : 7;
 }
 
 kernel void small(device uint* data [[buffer(0)]], uint i [[thread_position_in_grid]]) {
@@ -120,7 +126,7 @@ fn names(machine: &Machine) -> Result<(), NotHere> {
         .map(|name| name.to_string())
         .collect();
     names.sort();
-    assert_eq!(names, ["numbers", "reversed", "scaled", "small"]);
+    assert_eq!(names, ["added", "numbers", "reversed", "scaled", "small"]);
     Ok(())
 }
 
@@ -234,11 +240,12 @@ fn shared_memory(machine: &Machine) -> Result<(), NotHere> {
 
 fn specialised(
     machine: &Machine,
+    kernel: &str,
     set: impl FnOnce(&MTLFunctionConstantValues),
 ) -> Result<Pipeline, String> {
     let values = MTLFunctionConstantValues::new();
     set(&values);
-    let name = NSString::from_str("scaled");
+    let name = NSString::from_str(kernel);
     let function = library(machine).newFunctionWithName_constantValues_error(&name, &values);
     let function = function.map_err(|error| error.to_string())?;
     let made = machine
@@ -249,7 +256,7 @@ fn specialised(
 
 fn constants(machine: &Machine) -> Result<(), NotHere> {
     let of = |factor: u32, doubled: bool| {
-        let made = specialised(machine, |values| {
+        let made = specialised(machine, "scaled", |values| {
             // SAFETY: values of the types that are named.
             unsafe {
                 let factor = NonNull::from(&factor).cast();
@@ -273,7 +280,7 @@ fn constants(machine: &Machine) -> Result<(), NotHere> {
 }
 
 fn missing_constant(machine: &Machine) -> Result<(), NotHere> {
-    let made = specialised(machine, |values| {
+    let made = specialised(machine, "scaled", |values| {
         let doubled = true;
         // SAFETY: a value of that type.
         unsafe {
@@ -282,6 +289,30 @@ fn missing_constant(machine: &Machine) -> Result<(), NotHere> {
         }
     });
     assert!(made.is_err());
+    Ok(())
+}
+
+fn argument_off(machine: &Machine) -> Result<(), NotHere> {
+    for doubled in [false, true] {
+        let made = specialised(machine, "added", |values| {
+            // SAFETY: a value of that type.
+            unsafe {
+                let doubled = NonNull::from(&doubled).cast();
+                values.setConstantValue_type_atIndex(doubled, MTLDataType::Bool, 1);
+            }
+        });
+        let pipeline = made.unwrap_or_else(|error| panic!("{error}"));
+        let (buffer, more) = (machine.filled(&[1u32; 32]), machine.filled(&[3u32; 33]));
+        run(machine, &pipeline, &buffer, |encoder| {
+            // What somebody else left there need not fit.
+            let offset = if doubled { 4 } else { 2 };
+            // SAFETY: as many numbers as there are threads, if the argument is there.
+            unsafe { encoder.setBuffer_offset_atIndex(Some(&more), offset, 1) };
+            encoder.dispatchThreadgroups_threadsPerThreadgroup(size(1), size(32));
+        });
+        let expected = if doubled { 4 } else { 8 };
+        assert_eq!(contents::<u32>(&buffer), [expected; 32]);
+    }
     Ok(())
 }
 

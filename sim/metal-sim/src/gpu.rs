@@ -317,12 +317,8 @@ fn choose(
     let mut earliest: Option<Instant> = None;
     for at in 0..lanes.len() {
         let lane = &mut lanes[at];
-        let blocked = lane.buffers.range(..lane.submitted);
-        let Some(buffer) = blocked
-            .into_iter()
-            .find(|it| it.awaited().is_some())
-            .cloned()
-        else {
+        let mut blocked = lane.buffers.range(..lane.submitted);
+        let Some(buffer) = blocked.find(|it| it.awaited().is_some()).cloned() else {
             continue;
         };
         let deadline = *lane.blocked_since.get_or_insert_with(Instant::now) + watchdog;

@@ -2,6 +2,7 @@
 //! gone, can be asked without waiting for it to happen. By position, to hit one place of a program; by seed, to hit
 //! many, each of which can be hit again.
 
+use crate::chance::{STEP, mixed};
 use crate::lock;
 use crate::model::command_buffer::Failure;
 use std::str::FromStr;
@@ -113,18 +114,15 @@ impl When {
         match self {
             Self::At(at) => number == at,
             Self::From(from) => number >= from,
-            Self::Drawn { seed, one_in } => mixed(seed, number).is_multiple_of(one_in),
+            Self::Drawn { seed, one_in } => drawn(seed, number).is_multiple_of(one_in),
             Self::Above(most) => bytes > most,
         }
     }
 }
 
-/// A number that depends on both and on nothing else, so that threads do not change what is drawn (SplitMix64).
-fn mixed(seed: u64, number: u64) -> u64 {
-    let mut x = seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
+/// A number that depends on both and on nothing else, so that threads do not change what is drawn.
+fn drawn(seed: u64, number: u64) -> u64 {
+    mixed(seed.wrapping_add(number.wrapping_mul(STEP)))
 }
 
 impl Inject {

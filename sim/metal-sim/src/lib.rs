@@ -26,6 +26,7 @@
 #![allow(unsafe_code)]
 
 pub mod account;
+mod chance;
 pub mod check;
 pub mod gpu;
 mod hazards;

@@ -2,6 +2,7 @@
 //! Apple's GPUs start later encoders as early as the rules allow, and so does the mode with that name, always in the
 //! same way. A seed takes any order that the rules allow.
 
+use crate::chance::{STEP, mixed};
 use crate::order::{Reach, Steps};
 use crate::rules::Rules;
 use std::fmt;
@@ -50,15 +51,6 @@ pub struct Chooser {
     state: u64,
 }
 
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A number that another one decides, and looks like chance.
-fn mixed(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 /// More steps than this between two barriers, some of them about single buffers, keep their order.
 const MANY: usize = 64;
 
@@ -79,7 +71,7 @@ impl Chooser {
         }
     }
 
-    /// The next random number (SplitMix64). Only picks take one, so that nothing else changes what they are.
+    /// The next random number. Only picks take one, so that nothing else changes what they are.
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(STEP);
         mixed(self.state)

@@ -21,11 +21,14 @@ use std::time::{Duration, Instant};
 const BYTES: usize = 64;
 
 /// The switches are of the process, so the tests take turns.
-struct Turn(#[allow(dead_code)] MutexGuard<'static, ()>);
+struct Turn {
+    _turn: MutexGuard<'static, ()>,
+}
 
 fn alone() -> Turn {
     static TURN: Mutex<()> = Mutex::new(());
-    Turn(TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Turn { _turn }
 }
 
 impl Drop for Turn {

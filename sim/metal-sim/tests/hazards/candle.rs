@@ -124,6 +124,14 @@ impl Stream {
         }
     }
 
+    /// The same, with a fence updated by Candle's encoder.
+    pub fn update_and_flush(&self, fence: &Fence) {
+        let guard = self.metal().command_encoder().unwrap();
+        guard.as_ref().update_fence(fence);
+        drop(guard);
+        self.flush();
+    }
+
     /// Holds back the completion of what Candle commits from now on: buffers of a queue complete in order. Otherwise a
     /// handler of Candle's may show, by chance, that its work is over, which orders all that comes after.
     pub fn gate(&self) -> Gate {

@@ -305,13 +305,7 @@ fn own_queue(stream: &Stream) {
     let matrix = stream.matrix();
     let output = stream.output();
     let fence = Fence::new(stream.metal().device());
-    stream
-        .metal()
-        .command_encoder()
-        .unwrap()
-        .as_ref()
-        .update_fence(&fence);
-    stream.flush();
+    stream.update_and_flush(&fence);
     let own = stream.gpu.device.newCommandQueue().unwrap();
     let commands = own.commandBuffer().unwrap();
     let held = storage(&matrix);
@@ -357,13 +351,7 @@ fn fences_alone(stream: &Stream) {
     let matrix = stream.matrix();
     let (output, held) = (stream.output(), storage(&matrix));
     let fence = Fence::new(stream.metal().device());
-    stream
-        .metal()
-        .command_encoder()
-        .unwrap()
-        .as_ref()
-        .update_fence(&fence);
-    stream.flush();
+    stream.update_and_flush(&fence);
     let commands = stream.queue.commandBuffer().unwrap();
     empty(&stream.gpu, &commands, |blit| {
         blit.waitForFence(fence.raw())
